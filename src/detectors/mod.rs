@@ -1,0 +1,199 @@
+//! What every detector is: the traits, what a fit may see, and what a score means.
+//!
+//! A score is **higher = more anomalous**, for every detector. A parametric detector also hands
+//! over `log_p`, the natural log of the probability, for normal data, of a value at least as
+//! extreme. The others get their p-values from the ensemble's calibration.
+//!
+//! `fit` returns another type than the one it is called on, so that "not fitted" cannot happen at
+//! run time. Siblings never import each other.
+
+pub mod context;
+pub mod scores;
+
+pub use context::{FitContext, Progress, Silent};
+pub use scores::{Scores, SeriesFailure};
+
+use ndarray::Array2;
+use serde::{Deserialize, Serialize};
+
+use crate::panel::Panel;
+
+/// The detectors that exist.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DetectorName {
+    LstmAutoencoder,
+    Nb2,
+    SeasonalProfile,
+    Zscore,
+    Rolling,
+}
+
+impl DetectorName {
+    /// The name that config files use.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::LstmAutoencoder => "lstm_autoencoder",
+            Self::Nb2 => "nb2",
+            Self::SeasonalProfile => "seasonal_profile",
+            Self::Zscore => "zscore",
+            Self::Rolling => "rolling",
+        }
+    }
+
+    /// The prefix of the detector's columns in output files: `lstm_anomaly_score`, `nb2_anomaly_score`.
+    pub fn column(self) -> &'static str {
+        match self {
+            Self::LstmAutoencoder => "lstm",
+            other => other.as_str(),
+        }
+    }
+}
+
+impl std::fmt::Display for DetectorName {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// The cells `[series, time]` that a fit may learn from: true = allowed.
+///
+/// Known events, past anomalies and held-out steps are masked out. A cell outside a series' span
+/// or with a missing value stays unusable whatever the mask says.
+#[derive(Clone, Debug)]
+pub struct FitMask(Array2<bool>);
+
+impl FitMask {
+    /// Every cell of the panel is allowed.
+    pub fn all(panel: &Panel) -> Self {
+        Self(Array2::from_elem((panel.n_series(), panel.n_times()), true))
+    }
+    pub fn allows(&self, series: usize, time: usize) -> bool {
+        self.0[[series, time]]
+    }
+    /// Forbids one cell.
+    pub fn forbid(&mut self, series: usize, time: usize) {
+        self.0[[series, time]] = false;
+    }
+    /// Forbids a range of steps for every series.
+    pub fn forbid_times(&mut self, times: std::ops::Range<usize>) {
+        self.0.slice_mut(ndarray::s![.., times]).fill(false);
+    }
+    /// The mask as an array `[series, time]`.
+    pub fn as_array(&self) -> &Array2<bool> {
+        &self.0
+    }
+}
+
+/// Which part of the panel scores which.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum ScoringPlan {
+    /// Fit on steps `0..train_len`, score every step.
+    Split { train_len: usize },
+    /// Every block of `block` consecutive steps is scored by a fit that left it out.
+    CrossFitted { block: usize },
+    /// Fit on everything, score everything: masks the anomalies it learns from; for comparison only.
+    InSample,
+}
+
+/// A detector that has its parameters, checked, and has seen no data.
+pub trait Detector: Send + Sync {
+    fn name(&self) -> DetectorName;
+
+    /// Learns from the cells that `mask` allows.
+    fn fit(
+        &self,
+        panel: &Panel,
+        mask: &FitMask,
+        context: &FitContext,
+    ) -> Result<Box<dyn FittedDetector>, DetectorError>;
+
+    /// Fits and scores under a plan. The default refits per block; a detector that knows better
+    /// overrides it. The fitted detector that comes back has seen everything that the plan lets it
+    /// see (for `CrossFitted` and `InSample` the whole panel), and is what a checkpoint keeps.
+    fn fit_score(
+        &self,
+        panel: &Panel,
+        mask: &FitMask,
+        plan: ScoringPlan,
+        context: &FitContext,
+    ) -> Result<(Box<dyn FittedDetector>, Scores), DetectorError> {
+        match plan {
+            ScoringPlan::InSample => {
+                let fitted = self.fit(panel, mask, context)?;
+                let scores = fitted.score(panel, context)?;
+                Ok((fitted, scores))
+            }
+            ScoringPlan::Split { train_len } => {
+                let mut train = mask.clone();
+                train.forbid_times(train_len.min(panel.n_times())..panel.n_times());
+                let fitted = self.fit(panel, &train, context)?;
+                let scores = fitted.score(panel, context)?;
+                Ok((fitted, scores))
+            }
+            ScoringPlan::CrossFitted { block } => {
+                let fitted = self.fit(panel, mask, context)?;
+                let mut scores = fitted.score(panel, context)?;
+                for start in (0..panel.n_times()).step_by(block.max(1)) {
+                    let times = start..(start + block.max(1)).min(panel.n_times());
+                    let mut fold = mask.clone();
+                    fold.forbid_times(times.clone());
+                    let held_out = self.fit(panel, &fold, context)?.score(panel, context)?;
+                    scores.take_times(&held_out, times);
+                }
+                Ok((fitted, scores))
+            }
+        }
+    }
+
+    /// Rebuilds the fitted detector from what a checkpoint kept.
+    fn restore(
+        &self,
+        state: DetectorState,
+        context: &FitContext,
+    ) -> Result<Box<dyn FittedDetector>, DetectorError>;
+}
+
+/// A detector that has learnt.
+pub trait FittedDetector: Send + Sync {
+    /// Scores every step of every series. Series that the fit never saw, and series whose fit
+    /// failed, are listed in [`Scores::failures`]; they never fail the whole.
+    fn score(&self, panel: &Panel, context: &FitContext) -> Result<Scores, DetectorError>;
+
+    /// What a checkpoint keeps.
+    fn state(&self) -> Result<DetectorState, DetectorError>;
+
+    /// Lets the caller reach detector-specific results (training curves, coefficients).
+    fn as_any(&self) -> &dyn std::any::Any;
+}
+
+/// What a checkpoint keeps of one fitted detector: readable parameters, and weights as bytes
+/// (safetensors) where there are any.
+#[derive(Clone, Debug, Default)]
+pub struct DetectorState {
+    pub json: serde_json::Value,
+    pub weights: Option<Vec<u8>>,
+}
+
+/// Why a detector as a whole could not do its work. A single series that fails is no error: see
+/// [`Scores::failures`].
+#[derive(Debug, thiserror::Error)]
+pub enum DetectorError {
+    #[error("{detector}: `{parameter}` is {value}, but must be {expected}")]
+    Parameter {
+        detector: DetectorName,
+        parameter: &'static str,
+        value: String,
+        expected: &'static str,
+    },
+    #[error("{detector} has too little to learn from: {reason}")]
+    TooLittleData { detector: DetectorName, reason: String },
+    #[error("{detector}: training stopped: {reason}")]
+    Diverged { detector: DetectorName, reason: String },
+    #[error("{detector}: the checkpoint does not fit: {reason}")]
+    State { detector: DetectorName, reason: String },
+    #[error("{detector}: {reason}")]
+    Device { detector: DetectorName, reason: String },
+    #[error("cancelled")]
+    Cancelled,
+}

@@ -1,0 +1,85 @@
+//! What a detector hands over.
+
+use std::ops::Range;
+
+use ndarray::{Array2, Array3, s};
+
+use crate::{detectors::DetectorName, panel::Panel};
+
+/// One series that a detector could not score, and why.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SeriesFailure {
+    /// Place of the series in the panel.
+    pub series: usize,
+    /// Ends with what to do, where something can be done.
+    pub reason: String,
+}
+
+/// Scores of one detector on one panel. `NaN` where a cell could not be scored (missing value,
+/// warm-up, outside the span, failed series).
+#[derive(Clone, Debug)]
+pub struct Scores {
+    pub detector: DetectorName,
+    /// `[series, time]`, higher = more anomalous.
+    pub score: Array2<f64>,
+    /// `[series, time]`: natural log of a valid two-sided p-value, for parametric detectors.
+    pub log_p: Option<Array2<f64>>,
+    /// `[series, time]`: +1 above the expected, -1 below, 0 unknown; of the metric that deviates most.
+    pub direction: Array2<i8>,
+    /// `[series, time, metric]`, in the metric's own unit; `None` for a detector that predicts nothing.
+    pub expected: Option<Array3<f64>>,
+    /// Lower bound of the prediction interval, as `expected`.
+    pub lower: Option<Array3<f64>>,
+    /// Upper bound of the prediction interval, as `expected`.
+    pub upper: Option<Array3<f64>>,
+    /// `[series, time, metric]`: each metric's share of the score, non-negative, summing to 1;
+    /// `None` for a single metric.
+    pub metric_share: Option<Array3<f32>>,
+    pub failures: Vec<SeriesFailure>,
+}
+
+impl Scores {
+    /// All cells unscored.
+    pub fn empty(detector: DetectorName, panel: &Panel) -> Self {
+        let shape = (panel.n_series(), panel.n_times());
+        Self {
+            detector,
+            score: Array2::from_elem(shape, f64::NAN),
+            log_p: None,
+            direction: Array2::zeros(shape),
+            expected: None,
+            lower: None,
+            upper: None,
+            metric_share: None,
+            failures: Vec::new(),
+        }
+    }
+
+    /// Takes over the columns `times` of `other` (same panel, same detector).
+    pub fn take_times(&mut self, other: &Scores, times: Range<usize>) {
+        let cells = s![.., times.clone()];
+        self.score.slice_mut(cells).assign(&other.score.slice(cells));
+        self.direction.slice_mut(cells).assign(&other.direction.slice(cells));
+        if let (Some(mine), Some(theirs)) = (&mut self.log_p, &other.log_p) {
+            mine.slice_mut(cells).assign(&theirs.slice(cells));
+        }
+        let cube = s![.., times, ..];
+        for (mine, theirs) in [
+            (&mut self.expected, &other.expected),
+            (&mut self.lower, &other.lower),
+            (&mut self.upper, &other.upper),
+        ] {
+            if let (Some(mine), Some(theirs)) = (mine, theirs) {
+                mine.slice_mut(cube).assign(&theirs.slice(cube));
+            }
+        }
+        if let (Some(mine), Some(theirs)) = (&mut self.metric_share, &other.metric_share) {
+            mine.slice_mut(cube).assign(&theirs.slice(cube));
+        }
+        for failure in &other.failures {
+            if !self.failures.iter().any(|f| f.series == failure.series) {
+                self.failures.push(failure.clone());
+            }
+        }
+    }
+}

@@ -1,0 +1,4 @@
+//! Special functions, the negative binomial distribution, quantiles and seeded random streams.
+//! Imports no other room.
+
+pub mod random;
