@@ -12,5 +12,6 @@
 
 pub mod detectors;
 pub mod device;
+pub mod ensemble;
 pub mod math;
 pub mod panel;

@@ -1,0 +1,5 @@
+//! From the detectors' scores to one verdict per cell.
+
+mod types;
+
+pub use types::*;
