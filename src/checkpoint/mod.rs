@@ -7,6 +7,7 @@
 //!   config.toml                       the resolved config
 //!   <level>/<detector>.json           parameters and statistics
 //!   <level>/<detector>.safetensors    weights, where there are any
+//!   <level>/keys.json                 the series, in the order of the fit
 //!   <level>/calibration.json          raw scores -> p-values
 //! ```
 //!
@@ -24,7 +25,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     detectors::{DetectorName, DetectorState},
     ensemble::Calibration,
-    panel::{Level, Metric, Step},
+    panel::{Level, Metric, SeriesKey, Step},
 };
 
 /// The layout that this version reads and writes. A change that older versions cannot read
@@ -66,6 +67,8 @@ pub struct LevelState {
     pub level: Level,
     pub step: Step,
     pub metrics: Vec<Metric>,
+    /// The series in the order of the fit, which calibrations refer to.
+    pub keys: Vec<SeriesKey>,
     pub detectors: Vec<(DetectorName, DetectorState)>,
     pub calibrations: BTreeMap<DetectorName, Calibration>,
 }
@@ -117,6 +120,7 @@ impl Checkpoint {
                     put(format!("{folder}/{name}.safetensors"), weights)?;
                 }
             }
+            put(format!("{folder}/keys.json"), &to_json(dir, &level.keys)?)?;
             put(format!("{folder}/calibration.json"), &to_json(dir, &level.calibrations)?)?;
         }
         let manifest = Manifest {
@@ -180,6 +184,7 @@ impl Checkpoint {
                 level: entry.level,
                 step: entry.step,
                 metrics: entry.metrics,
+                keys: files.json(&format!("{folder}/keys.json"))?,
                 detectors,
                 calibrations: files.json(&format!("{folder}/calibration.json"))?,
             });
@@ -263,6 +268,7 @@ mod tests {
                 level: Level { name: "key".into(), id_columns: vec!["key".into()] },
                 step: Step::Week,
                 metrics: vec![],
+                keys: vec![SeriesKey(vec!["a".into()])],
                 detectors: vec![(DetectorName::LstmAutoencoder, state)],
                 calibrations: BTreeMap::new(),
             }],

@@ -3,7 +3,7 @@
 //! serde stops at the first problem. Here the offending entry is noted, taken out of a copy of the
 //! document, and the rest is read again, until nothing is left to complain about.
 
-use std::ops::Range;
+use std::{ops::Range, path::Path};
 
 use serde::de::DeserializeOwned;
 use toml_edit::{Document, DocumentMut, Item, TableLike};
@@ -114,6 +114,20 @@ pub fn set(document: &mut DocumentMut, key: &str, value: &str) -> Result<(), Pro
     let value = value.parse::<toml_edit::Value>().unwrap_or_else(|_| value.into());
     table.insert(last, Item::Value(value));
     Ok(())
+}
+
+/// Makes the paths of the `[source]` table start from `base`, the folder of the config file.
+pub fn resolve_paths(document: &mut DocumentMut, base: &Path) {
+    if base.as_os_str().is_empty() {
+        return;
+    }
+    let Some(table) = document.get_mut("source").and_then(Item::as_table_like_mut) else { return };
+    for key in ["path", "labels", "known_events"] {
+        let Some(Item::Value(value)) = table.get_mut(key) else { continue };
+        if let Some(text) = value.as_str().filter(|text| Path::new(text).is_relative()) {
+            *value = base.join(text).to_string_lossy().into_owned().into();
+        }
+    }
 }
 
 /// The child `part` of a table, or element number `part` of an array, with the span of its key.
