@@ -14,3 +14,4 @@ pub mod detectors;
 pub mod device;
 pub mod math;
 pub mod panel;
+pub mod source;

@@ -38,12 +38,26 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("report", &["panel", "math", "ensemble", "evaluation", "analysis"]),
     ("sink", &["panel", "math", "ensemble"]),
     ("checkpoint", &["detectors", "ensemble", "panel", "math", "config"]),
-    ("config", &["source", "panel", "detectors", "ensemble", "features", "device", "math", "report"]),
+    (
+        "config",
+        &["source", "panel", "detectors", "ensemble", "features", "device", "math", "report"],
+    ),
     (
         "pipeline",
         &[
-            "config", "source", "panel", "features", "math", "detectors", "device", "ensemble",
-            "analysis", "evaluation", "report", "sink", "checkpoint",
+            "config",
+            "source",
+            "panel",
+            "features",
+            "math",
+            "detectors",
+            "device",
+            "ensemble",
+            "analysis",
+            "evaluation",
+            "report",
+            "sink",
+            "checkpoint",
         ],
     ),
     // The command line makes a job and prints results. It names no detector and builds no panel.
@@ -61,8 +75,7 @@ const CRATES: &[(&str, &[&str])] = &[
     ("csv", &["source", "sink"]),
 ];
 
-const DETECTORS: &[&str] =
-    &["lstm_autoencoder", "nb2", "seasonal_profile", "zscore", "rolling"];
+const DETECTORS: &[&str] = &["lstm_autoencoder", "nb2", "seasonal_profile", "zscore", "rolling"];
 
 struct File {
     /// Path inside `src`, with `/`.
