@@ -12,6 +12,7 @@
 
 pub mod detectors;
 pub mod device;
+pub mod features;
 pub mod math;
 pub mod panel;
 pub mod source;

@@ -8,7 +8,10 @@
 //! run time. Siblings never import each other.
 
 pub mod context;
+pub mod rolling;
 pub mod scores;
+pub mod seasonal_profile;
+pub mod zscore;
 
 pub use context::{FitContext, Progress, Silent};
 pub use scores::{Scores, SeriesFailure};
