@@ -8,6 +8,7 @@
 //! run time. Siblings never import each other.
 
 pub mod context;
+pub mod lstm_autoencoder;
 pub mod scores;
 
 pub use context::{FitContext, Progress, Silent};
