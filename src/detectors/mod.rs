@@ -8,6 +8,8 @@
 //! run time. Siblings never import each other.
 
 pub mod context;
+pub mod lstm_autoencoder;
+pub mod nb2;
 pub mod rolling;
 pub mod scores;
 pub mod seasonal_profile;
