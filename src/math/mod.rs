@@ -2,3 +2,4 @@
 //! Imports no other room.
 
 pub mod random;
+pub mod simplex;
