@@ -12,5 +12,7 @@
 
 pub mod detectors;
 pub mod device;
+pub mod ensemble;
 pub mod math;
 pub mod panel;
+pub mod report;

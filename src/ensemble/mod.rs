@@ -1,0 +1,5 @@
+//! From raw scores to verdicts.
+
+mod types;
+
+pub use types::*;
