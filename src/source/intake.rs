@@ -251,6 +251,9 @@ fn text_of<'r, R: Row>(row: &'r R, origin: &'r Origin) -> Option<&'r str> {
     }
 }
 
+/// Words for a missing value, in small letters.
+const MISSING: [&str; 8] = ["", "na", "n/a", "nan", "null", "none", "nil", "\\n"];
+
 /// A number as people write it; NaN for the usual words for "missing".
 #[inline]
 pub(super) fn number(text: &str) -> Result<f64, RejectReason> {
@@ -263,7 +266,6 @@ pub(super) fn number(text: &str) -> Result<f64, RejectReason> {
             return Ok(whole as f64); // at most 15 digits: exact
         }
     }
-    const MISSING: [&str; 8] = ["", "na", "n/a", "nan", "null", "none", "nil", "\\n"];
     if MISSING.iter().any(|word| text.eq_ignore_ascii_case(word)) {
         return Ok(f64::NAN);
     }

@@ -1,6 +1,6 @@
 //! Raw rows from files, and made-up rows with known anomalies.
 //!
-//! Three jobs live here, all of them in bounded memory. [`read`] turns CSV and Parquet files into
+//! Three jobs live here, all of them in bounded memory. [`read()`] turns CSV and Parquet files into
 //! [`Batch`]es of typed rows, which [`crate::panel::Aggregator`] adds up: a file is never held
 //! whole, so 20 million raw events cost no more memory than the cells they fall into.
 //! [`read_intervals`] reads labels and known events. [`generate_weekly`] and [`generate_funnel`]

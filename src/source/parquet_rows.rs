@@ -260,11 +260,11 @@ impl Row for SliceRow<'_> {
         let row = self.row;
         match self.slice.times.as_ref().ok_or(missing)? {
             Times::Text(text) => clock.read(text.get(row).ok_or(missing)?),
-            Times::Days(days) => clock.from_wall(days.get(row).ok_or(missing)? * 86_400),
+            Times::Days(days) => clock.wall_time(days.get(row).ok_or(missing)? * 86_400),
             Times::Ticks { ticks, per_second, wall } => {
                 let secs = epoch_number(ticks.get(row).ok_or(missing)?, *per_second)
                     .ok_or(RejectReason::UnparsableTime)?;
-                if *wall { clock.from_wall(secs) } else { Ok(secs) }
+                if *wall { clock.wall_time(secs) } else { Ok(secs) }
             }
             Times::Floats(numbers, per_second) => {
                 let secs = (numbers.get(row).ok_or(missing)? / per_second).floor();

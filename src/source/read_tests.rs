@@ -8,7 +8,10 @@ use crate::{
     panel::{
         AggregationPlan, Aggregator, Duplicates, Metric, MetricKind, SpanRule, Step, TIME_COLUMN,
     },
-    source::{BATCH_ROWS, Filter, IdColumn, Layout, MetricColumn, TimeFormat},
+    source::{
+        AmbiguousTime, BATCH_ROWS, Filter, IdColumn, IntervalSpec, Layout, MetricColumn,
+        TimeFormat, read_intervals,
+    },
 };
 
 fn metric(name: &str) -> MetricColumn {
@@ -179,7 +182,7 @@ fn a_large_bad_file_stops_early_and_a_small_share_does_not() {
     let (folder, path) = csv(format!("when,brand,views\n{bad}"));
     let mut spec = wide(&path);
     spec.max_rejected_share = 0.01;
-    let mut log = RejectLog::to_file(folder.path().join("rejected.csv"));
+    let mut log = RejectLog::writing_to(folder.path().join("rejected.csv"));
     rows_of(&spec, &mut log).unwrap_err();
     assert_eq!(log.total(), 1_000);
     let kept = fs::read_to_string(folder.path().join("rejected.csv")).unwrap();
@@ -249,7 +252,7 @@ fn rows_that_the_panel_refuses_are_logged_as_duplicates_with_their_lines() {
         spans: SpanRule::Calendar,
     });
     let log_path = folder.path().join("rejected.csv");
-    let mut log = RejectLog::to_file(&log_path);
+    let mut log = RejectLog::writing_to(&log_path);
     let push = &mut |batch: &Batch| Ok(rows.push(&batch.frame)?);
     let summary = read(&spec, &mut |_, _| {}, &mut log, push).unwrap();
     assert_eq!(summary.rows, 2);
@@ -407,6 +410,44 @@ fn the_fingerprint_is_the_hash_of_the_bytes_and_progress_ends_at_the_total() {
     assert_eq!(summary.bytes, text.len() as u64);
 }
 
+/// A sample file: time column, id columns, metric, and how many rows it has.
+fn sample(name: &str, time: &str, ids: &[&str], value: &str) -> (Rows, ReadSummary) {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("configs/data");
+    let mut spec = SourceSpec::new(folder.join(name).to_string_lossy(), time, Layout::Wide);
+    spec.id_columns = ids.iter().copied().map(IdColumn::named).collect();
+    spec.metrics = vec![MetricColumn { name: value.into(), column: None, count: true }];
+    spec.max_rejected_share = 0.0;
+    rows_of(&spec, &mut RejectLog::counting()).unwrap()
+}
+
+#[test]
+fn the_sample_data_are_read_without_a_reject_and_their_labels_fall_on_rows() {
+    assert_eq!(sample("influenza.csv", "week", &["region", "age_group"], "cases").1.rows, 11_855);
+    for (name, n_rows, n_labels) in [("cloud_monitoring", 10_224, 36), ("nab", 10_839, 10)] {
+        let (rows, summary) = sample(&format!("{name}.csv"), "timestamp", &["series"], "value");
+        assert_eq!(summary.rows, n_rows);
+        let path =
+            Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("configs/data/{name}_labels.csv"));
+        let labels = read_intervals(
+            &path,
+            &IntervalSpec {
+                id_columns: vec!["series".into()],
+                delimiter: None,
+                time_format: TimeFormat::Auto,
+                time_zone: jiff::tz::TimeZone::UTC,
+                ambiguous_time: AmbiguousTime::Reject,
+            },
+        )
+        .unwrap();
+        assert_eq!(labels.len(), n_labels);
+        for label in labels {
+            assert!(rows.iter().any(|row| {
+                label.key[0].1.as_ref() == Some(&row.2) && (label.start..label.end).contains(&row.1)
+            }));
+        }
+    }
+}
+
 proptest! {
     #[test]
     fn every_line_of_any_text_is_either_used_or_rejected(
@@ -424,7 +465,7 @@ proptest! {
             prop_assert_eq!(rows.len() as u64 + rejected, cells.len() as u64);
             (rows, rejected)
         };
-        prop_assert!(rows.iter().all(|row| !row.2.trim().is_empty() && !(row.3 < 0.0)));
+        prop_assert!(rows.iter().all(|row| !row.2.trim().is_empty() && (row.3.is_nan() || row.3 >= 0.0)));
     }
 
     #[test]

@@ -103,7 +103,7 @@ pub struct RejectLog {
 
 impl RejectLog {
     /// Writes to `path` (columns `file,line,reason,row`) once there is something to write.
-    pub fn to_file(path: impl Into<PathBuf>) -> Self {
+    pub fn writing_to(path: impl Into<PathBuf>) -> Self {
         Self { path: Some(path.into()), ..Self::counting() }
     }
 
@@ -208,7 +208,7 @@ mod tests {
     fn the_file_is_made_with_the_first_reject_only() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("rejected.csv");
-        let mut log = RejectLog::to_file(&path);
+        let mut log = RejectLog::writing_to(&path);
         log.flush().unwrap();
         assert!(!path.exists());
         log.add(Path::new("a.csv"), 7, RejectReason::NotANumber, "x,\"y\"").unwrap();

@@ -50,7 +50,8 @@ mod tests {
     #[test]
     fn placed_events_keep_their_distance() {
         let mut rng = stream(3, "place", 0);
-        let mut taken = vec![10..15];
+        let first = 10..15;
+        let mut taken = vec![first];
         while let Some(steps) = place(&mut rng, 60, 4, 3, &taken) {
             assert!(steps.end <= 60);
             for other in &taken {

@@ -7,6 +7,7 @@
 
 mod events;
 mod funnel;
+mod funnel_model;
 mod table;
 mod weekly;
 

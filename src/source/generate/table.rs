@@ -190,7 +190,7 @@ fn write_cell(text: &mut Vec<u8>, cell: Cell<'_>) {
 
 enum Sink {
     Csv(BufWriter<File>),
-    Parquet { writer: BatchedWriter<File>, pending: Vec<Values>, n_pending: usize },
+    Parquet { writer: Box<BatchedWriter<File>>, pending: Vec<Values>, n_pending: usize },
 }
 
 /// Writes a table under a temporary name and gives it its own when it is whole.
@@ -225,7 +225,7 @@ impl TableWriter {
                     .batched(&schema(header))
                     .map_err(|error| parquet_failed(path, error))?;
                 let pending = header.iter().map(|(_, kind)| Values::new(*kind)).collect();
-                Sink::Parquet { writer, pending, n_pending: 0 }
+                Sink::Parquet { writer: Box::new(writer), pending, n_pending: 0 }
             }
         };
         Ok(Self { path: path.to_path_buf(), partial, header, sink: Some(sink), rows: 0 })
