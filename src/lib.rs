@@ -12,5 +12,6 @@
 
 pub mod detectors;
 pub mod device;
+pub mod features;
 pub mod math;
 pub mod panel;

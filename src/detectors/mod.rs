@@ -9,7 +9,10 @@
 
 pub mod context;
 pub mod lstm_autoencoder;
+pub mod rolling;
 pub mod scores;
+pub mod seasonal_profile;
+pub mod zscore;
 
 pub use context::{FitContext, Progress, Silent};
 pub use scores::{Scores, SeriesFailure};
