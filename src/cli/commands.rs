@@ -139,7 +139,7 @@ fn generate(args: &GenerateArgs, show: Show) -> Result<Outcome, CliError> {
     if show.json {
         print_json(&serde_json::json!({
             "data": files.data, "labels": files.labels, "known_events": files.known_events,
-            "rows": summary.rows, "events": summary.labels,
+            "rows": summary.rows, "events": summary.events.values().sum::<usize>(),
         }))?;
     } else {
         let preset = if is_weekly { "weekly" } else { "funnel" };
@@ -147,7 +147,7 @@ fn generate(args: &GenerateArgs, show: Show) -> Result<Outcome, CliError> {
             "{} rows in {}\n{} labelled anomalies in {}\n",
             summary.rows,
             files.data.display(),
-            summary.labels,
+            summary.events.values().sum::<usize>(),
             files.labels.display()
         );
         let mut command = format!(
@@ -183,7 +183,7 @@ fn report(args: &ReportArgs, show: Show) -> Result<Outcome, CliError> {
 fn devices(show: Show) -> Result<Outcome, CliError> {
     let listing = device::list();
     if show.json {
-        print_json(&listing)?;
+        print_json(&text::devices_json(&listing))?;
     } else {
         print(&text::devices(&listing))?;
     }

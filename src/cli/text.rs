@@ -1,7 +1,7 @@
 //! Summaries as text for people.
 
 use crate::{
-    device::DeviceListing,
+    device::{AdapterKind, DeviceList},
     pipeline::{LevelSummary, RunSummary},
 };
 
@@ -160,9 +160,68 @@ fn table(rows: &[Vec<String>]) -> String {
     out
 }
 
-/// Every adapter, and which one `auto` would take.
-pub fn devices(listing: &DeviceListing) -> String {
-    listing.to_string()
+/// Every adapter and the CPU backend, and which one `auto` takes.
+pub fn devices(listing: &DeviceList) -> String {
+    let auto = auto_choice(listing);
+    let mark = |name: &str| if auto == name { "  <- auto" } else { "" };
+    let mut rows: Vec<Vec<String>> =
+        vec![["device", "kind", "adapter", "interface", "largest buffer"].map(String::from).to_vec()];
+    for adapter in &listing.adapters {
+        let name = format!("gpu:{}", adapter.place);
+        rows.push(vec![
+            format!("{name}{}", mark(&name)),
+            adapter.kind.to_string(),
+            adapter.name.clone(),
+            format!("{} {}", adapter.api, adapter.driver).trim().to_string(),
+            format!("{} MiB", adapter.max_binding_bytes >> 20),
+        ]);
+    }
+    rows.push(vec![
+        format!("cpu{}", mark("cpu")),
+        "CPU".into(),
+        "burn-ndarray".into(),
+        "-".into(),
+        "-".into(),
+    ]);
+    let mut out = table(&rows);
+    if let Some(reason) = &listing.no_gpu_reason {
+        out.push_str(&format!("no GPU: {reason}\n"));
+    }
+    out
+}
+
+/// The same for machines.
+pub fn devices_json(listing: &DeviceList) -> serde_json::Value {
+    let adapters: Vec<serde_json::Value> = listing
+        .adapters
+        .iter()
+        .map(|adapter| {
+            serde_json::json!({
+                "device": format!("gpu:{}", adapter.place),
+                "kind": adapter.kind.to_string(),
+                "name": adapter.name,
+                "interface": adapter.api,
+                "driver": adapter.driver,
+                "max_binding_bytes": adapter.max_binding_bytes,
+                "workgroup_memory_bytes": adapter.workgroup_memory_bytes,
+            })
+        })
+        .collect();
+    serde_json::json!({
+        "adapters": adapters,
+        "cpu": ["burn-ndarray"],
+        "auto": auto_choice(listing),
+        "no_gpu_reason": listing.no_gpu_reason,
+    })
+}
+
+/// `auto` takes the first adapter that is a real GPU, else the CPU.
+fn auto_choice(listing: &DeviceList) -> String {
+    listing
+        .adapters
+        .iter()
+        .find(|adapter| adapter.kind != AdapterKind::Software)
+        .map_or_else(|| "cpu".to_string(), |adapter| format!("gpu:{}", adapter.place))
 }
 
 fn thousands(n: u64) -> String {

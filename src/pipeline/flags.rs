@@ -274,8 +274,9 @@ fn nb2_flag<'a>(panel: &Panel, member: &MemberRun, s: usize, t: usize) -> Value<
 
 /// (observed − expected) / sqrt(mu + alpha mu²).
 fn pearson(panel: &Panel, member: &MemberRun, s: usize, t: usize) -> f64 {
-    let dispersion =
-        member.fitted.as_any().downcast_ref::<FittedNb2>().and_then(|fitted| fitted.dispersion(s));
+    let fitted = member.fitted.as_any().downcast_ref::<FittedNb2>();
+    let (key, metric) = (&panel.keys()[s], &panel.metrics()[0].name);
+    let dispersion = fitted.and_then(|fitted| fitted.dispersion(key, metric));
     match (&member.scores.expected, dispersion) {
         (Some(expected), Some(alpha)) => {
             let mu = expected[[s, t, 0]];

@@ -143,7 +143,7 @@ impl<'a> Members<'a> {
                 reason: failure.reason.clone(),
             });
         }
-        for fallback in self.found.fallbacks.iter().filter(|f| f.detector == scores.detector) {
+        for fallback in &self.found.fallbacks {
             scores.take_series(&other, fallback.series);
         }
         Ok(())

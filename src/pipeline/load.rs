@@ -11,7 +11,7 @@ use ndarray::Array2;
 use super::PipelineError;
 use crate::{
     config::Config,
-    detectors::{Progress, Silent},
+    detectors::Progress,
     panel::{AggregationPlan, Aggregator, Panel, clock_secs},
     source::{
         GeneratedSummary, Interval, IntervalSpec, ReadSummary, RejectLog, generate_funnel,
@@ -110,6 +110,7 @@ pub fn load(
         .collect::<Result<Vec<_>, _>>()?;
     let spec = IntervalSpec {
         id_columns: config.panel.id_columns(),
+        delimiter: None,
         time_format: config.source.time_format.clone(),
         time_zone: config.source.zone(),
         ambiguous_time: config.source.ambiguous_time,
@@ -135,7 +136,7 @@ fn aggregate(
         duplicates: config.panel.duplicates,
         spans: config.panel.spans,
     });
-    let mut rejects = RejectLog::to_file(rejected);
+    let mut rejects = RejectLog::writing_to(rejected);
     let mut started = false;
     let mut tick = |done: u64, total: u64| {
         if !started {
@@ -157,15 +158,6 @@ fn aggregate(
 /// An interval that names an id column which the level does not have (a key's label, at the level
 /// of pairs) lies nowhere on it.
 pub fn places(panel: &Panel, interval: &Interval) -> (Vec<usize>, std::ops::Range<usize>) {
-    let columns = &panel.level().id_columns;
-    let mut wanted: Vec<(usize, &str)> = Vec::new();
-    for (column, value) in &interval.key {
-        let Some(value) = value else { continue };
-        match columns.iter().position(|c| c == column) {
-            Some(at) => wanted.push((at, value)),
-            None => return (Vec::new(), 0..0),
-        }
-    }
     let calendar = panel.calendar();
     let clock = |secs| clock_secs(calendar.step(), secs, calendar.time_zone());
     let steps = calendar.range_of(clock(interval.start), clock(interval.end));
@@ -173,7 +165,7 @@ pub fn places(panel: &Panel, interval: &Interval) -> (Vec<usize>, std::ops::Rang
         .keys()
         .iter()
         .enumerate()
-        .filter(|(_, key)| wanted.iter().all(|&(at, value)| key.0[at] == value))
+        .filter(|(_, key)| interval.covers(panel.level(), key))
         .map(|(i, _)| i)
         .collect();
     (series, steps)
@@ -189,9 +181,4 @@ pub fn cells(panel: &Panel, intervals: &[Interval]) -> Array2<bool> {
         }
     }
     covered
-}
-
-/// Progress for callers that want none.
-pub fn silent() -> Arc<dyn Progress> {
-    Arc::new(Silent)
 }

@@ -5,7 +5,7 @@ use crate::{
     config::Config,
     detectors::{
         Detector, DetectorError, DetectorName, lstm_autoencoder::LstmAutoencoder, nb2::Nb2,
-        rolling::Rolling, seasonal_profile::SeasonalProfileDetector, zscore::Zscore,
+        rolling::RollingDetector, seasonal_profile::SeasonalProfileDetector, zscore::ZscoreDetector,
     },
 };
 
@@ -22,7 +22,7 @@ pub fn build(name: DetectorName, config: &Config) -> Result<Box<dyn Detector>, D
         DetectorName::SeasonalProfile => {
             Box::new(SeasonalProfileDetector::new(config.seasonal_profile.clone())?)
         }
-        DetectorName::Zscore => Box::new(Zscore::new(config.zscore.clone())?),
-        DetectorName::Rolling => Box::new(Rolling::new(config.rolling.clone())?),
+        DetectorName::Zscore => Box::new(ZscoreDetector::new(config.zscore.clone())?),
+        DetectorName::Rolling => Box::new(RollingDetector::new(config.rolling.clone())?),
     })
 }

@@ -223,7 +223,7 @@ impl<'a> Stage<'a> {
     }
 
     fn context(&mut self) -> Result<(FitContext, String), PipelineError> {
-        let (device, warnings) = device::choose(&self.job.config.device)?;
+        let (device, warnings) = device::choose(self.job.config.device)?;
         for warning in &warnings {
             tracing::warn!("{warning}");
         }
