@@ -10,8 +10,17 @@
 //! Data only ever flows to the right. [`pipeline`] wires the stages; [`cli`] sits on top of it;
 //! nothing below knows them. `tests/architecture.rs` holds the rules.
 
+pub mod checkpoint;
+pub mod cli;
+pub mod config;
 pub mod detectors;
 pub mod device;
 pub mod ensemble;
+pub mod evaluation;
+pub mod features;
 pub mod math;
 pub mod panel;
+pub mod pipeline;
+pub mod report;
+pub mod sink;
+pub mod source;

@@ -13,6 +13,8 @@ pub trait Progress: Send + Sync {
     fn start(&self, stage: &str, total: u64);
     /// `units` more are done.
     fn advance(&self, units: u64);
+    /// `units` are done in all, for work that counts its own position (bytes read).
+    fn advance_to(&self, units: u64);
     /// A short text beside the bar: "epoch 3, validation loss 0.12".
     fn note(&self, text: &str);
     /// The stage is over.
@@ -26,6 +28,7 @@ pub struct Silent;
 impl Progress for Silent {
     fn start(&self, _stage: &str, _total: u64) {}
     fn advance(&self, _units: u64) {}
+    fn advance_to(&self, _units: u64) {}
     fn note(&self, _text: &str) {}
     fn finish(&self) {}
 }

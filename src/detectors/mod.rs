@@ -8,7 +8,12 @@
 //! run time. Siblings never import each other.
 
 pub mod context;
+pub mod lstm_autoencoder;
+pub mod nb2;
+pub mod rolling;
 pub mod scores;
+pub mod seasonal_profile;
+pub mod zscore;
 
 pub use context::{FitContext, Progress, Silent};
 pub use scores::{Scores, SeriesFailure};

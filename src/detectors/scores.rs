@@ -55,6 +55,36 @@ impl Scores {
         }
     }
 
+    /// Takes over one series of another detector's scores on the same panel (a fallback). Fields
+    /// that only one of the two has become missing for that series.
+    pub fn take_series(&mut self, other: &Scores, series: usize) {
+        let row = s![series, ..];
+        self.score.slice_mut(row).assign(&other.score.slice(row));
+        self.direction.slice_mut(row).assign(&other.direction.slice(row));
+        if let Some(mine) = &mut self.log_p {
+            match &other.log_p {
+                Some(theirs) => mine.slice_mut(row).assign(&theirs.slice(row)),
+                None => mine.slice_mut(row).fill(f64::NAN),
+            }
+        }
+        let sheet = s![series, .., ..];
+        for (mine, theirs) in [
+            (&mut self.expected, &other.expected),
+            (&mut self.lower, &other.lower),
+            (&mut self.upper, &other.upper),
+        ] {
+            if let Some(mine) = mine {
+                match theirs {
+                    Some(theirs) => mine.slice_mut(sheet).assign(&theirs.slice(sheet)),
+                    None => mine.slice_mut(sheet).fill(f64::NAN),
+                }
+            }
+        }
+        if let (Some(mine), Some(theirs)) = (&mut self.metric_share, &other.metric_share) {
+            mine.slice_mut(sheet).assign(&theirs.slice(sheet));
+        }
+    }
+
     /// Takes over the columns `times` of `other` (same panel, same detector).
     pub fn take_times(&mut self, other: &Scores, times: Range<usize>) {
         let cells = s![.., times.clone()];

@@ -8,13 +8,20 @@
 //! [`Scores`]: crate::detectors::Scores
 
 mod calibration;
+mod combine;
+mod decision;
+mod label;
 mod normal;
 mod null;
+mod output;
 mod standardise;
 mod tail;
 mod types;
 
 pub use calibration::{CalibratedScores, Calibration, CalibrationParams, CalibrationSummary};
+pub use combine::{EnsembleParams, Member, Strategy, combine_p};
+pub use decision::{DecisionParams, KnownEvents};
+pub use output::{EnsembleOutput, MemberOutput, combine};
 pub use types::*;
 
 use crate::detectors::DetectorName;

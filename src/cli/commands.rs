@@ -1,0 +1,225 @@
+//! One function per command.
+
+use std::{
+    io::Write,
+    path::Path,
+    sync::{Arc, atomic::AtomicBool},
+};
+
+use super::{
+    CliError, Outcome,
+    args::{
+        ChartFormatArg, Cli, Command, ConfigArgs, ConfigCommand, DataFormat, GenerateArgs,
+        GenerateKind, ReportArgs, SeverityArg, parse_sets,
+    },
+    progress::Bars,
+    text,
+};
+use crate::{
+    config::{Config, Override, PRESETS, Preset},
+    device,
+    pipeline::{self, ChartFormat, Job, Progress, RunSummary},
+};
+
+/// How results are shown.
+#[derive(Clone, Copy)]
+struct Show {
+    json: bool,
+    quiet: bool,
+}
+
+pub fn dispatch(cli: Cli) -> Result<Outcome, CliError> {
+    let show = Show { json: cli.json, quiet: cli.quiet };
+    match cli.command {
+        Command::Run(args) => {
+            let summary = pipeline::run(&job(&args.config, show)?)?;
+            finish(&summary, args.fail_on, show)
+        }
+        Command::Train(args) => {
+            let summary = pipeline::train(&job(&args.config, show)?)?;
+            finish(&summary, None, show)
+        }
+        Command::Detect(args) => {
+            let summary = pipeline::detect(&job(&args.config, show)?, &args.checkpoint)?;
+            finish(&summary, args.fail_on, show)
+        }
+        Command::Generate(args) => generate(&args, show),
+        Command::Report(args) => report(&args, show),
+        Command::Devices => devices(show),
+        Command::Config(ConfigCommand::Check { config }) => check(&config, show),
+        Command::Config(ConfigCommand::Show { preset }) => show_preset(preset.as_deref(), show),
+    }
+}
+
+/// The config that the arguments name: a file, or else a shipped one by name.
+fn config(args: &ConfigArgs) -> Result<Config, CliError> {
+    let overrides = args.overrides().map_err(CliError::Usage)?;
+    load(&args.config, &overrides)
+}
+
+fn load(name: &str, overrides: &[Override]) -> Result<Config, CliError> {
+    let path = Path::new(name);
+    match Preset::find(name).filter(|_| !path.exists()) {
+        Some(preset) => {
+            // A shipped config reads the sample data beside it, wherever `configs` is.
+            let base = Path::new("configs");
+            Ok(Config::parse(preset.text, preset.name, base, overrides)?)
+        }
+        None => Ok(Config::load(path, overrides)?),
+    }
+}
+
+fn job(args: &ConfigArgs, show: Show) -> Result<Job, CliError> {
+    let config = config(args)?;
+    let out = args.out.clone().unwrap_or_else(|| config.default_out());
+    Ok(Job {
+        config,
+        out,
+        progress: Arc::new(Bars::new(show.quiet)),
+        cancelled: Arc::new(AtomicBool::new(false)),
+    })
+}
+
+fn finish(
+    summary: &RunSummary,
+    fail_on: Option<SeverityArg>,
+    show: Show,
+) -> Result<Outcome, CliError> {
+    if show.json {
+        print_json(summary)?;
+    } else {
+        print(&text::summary(summary))?;
+    }
+    let found = fail_on.is_some_and(|severity| text::has_at_least(summary, severity.as_str()));
+    Ok(if found { Outcome::Found } else { Outcome::Done })
+}
+
+fn generate(args: &GenerateArgs, show: Show) -> Result<Outcome, CliError> {
+    let (table, config) = match args.kind {
+        GenerateKind::Weekly => ("generate.weekly", "[generate.weekly]\n"),
+        GenerateKind::Funnel => ("generate.funnel", "[generate.funnel]\n"),
+    };
+    let mut overrides: Vec<Override> = parse_sets(&args.set).map_err(CliError::Usage)?;
+    for entry in &mut overrides {
+        entry.key = format!("{table}.{}", entry.key);
+    }
+    let wrong_kind = |option: &str| {
+        CliError::Usage(format!("{option} is not an option of this kind: see generate --help"))
+    };
+    let is_weekly = args.kind == GenerateKind::Weekly;
+    for (option, value, weekly) in [
+        ("weeks", args.weeks, true),
+        ("keys", args.keys, true),
+        ("brands", args.brands, false),
+        ("days", args.days, false),
+    ] {
+        let Some(value) = value else { continue };
+        if weekly != is_weekly {
+            return Err(wrong_kind(&format!("--{option}")));
+        }
+        overrides.push(Override {
+            key: format!("{table}.{option}"),
+            value: value.to_string(),
+            typed: format!("--{option} {value}"),
+        });
+    }
+    overrides.push(Override {
+        key: format!("{table}.seed"),
+        value: args.seed.to_string(),
+        typed: format!("--seed {}", args.seed),
+    });
+    let config = Config::parse(config, "generate", Path::new(""), &overrides)?;
+    let extension = match args.format {
+        DataFormat::Csv => "csv",
+        DataFormat::Parquet => "parquet",
+    };
+    let bars = Bars::new(show.quiet);
+    let (files, summary) = pipeline::generate(&config, &args.out, extension, &bars)?;
+    bars.finish();
+    if show.json {
+        print_json(&serde_json::json!({
+            "data": files.data, "labels": files.labels, "known_events": files.known_events,
+            "rows": summary.rows, "events": summary.events.values().sum::<usize>(),
+        }))?;
+    } else {
+        let preset = if is_weekly { "weekly" } else { "funnel" };
+        let mut lines = format!(
+            "{} rows in {}\n{} labelled anomalies in {}\n",
+            summary.rows,
+            files.data.display(),
+            summary.events.values().sum::<usize>(),
+            files.labels.display()
+        );
+        let mut command = format!(
+            "anomalist run {preset} --input {} --labels {}",
+            files.data.display(),
+            files.labels.display()
+        );
+        if let Some(events) = &files.known_events {
+            lines.push_str(&format!("known events in {}\n", events.display()));
+            command.push_str(&format!(" --known-events {}", events.display()));
+        }
+        print(&format!("{lines}next: {command}\n"))?;
+    }
+    Ok(Outcome::Done)
+}
+
+fn report(args: &ReportArgs, show: Show) -> Result<Outcome, CliError> {
+    let format = match args.format {
+        ChartFormatArg::Png => ChartFormat::Png,
+        ChartFormatArg::Svg => ChartFormat::Svg,
+        ChartFormatArg::Both => ChartFormat::Both,
+    };
+    let bars = Bars::new(show.quiet);
+    let page = pipeline::report(&args.run_dir, format, args.top, &bars)?;
+    if show.json {
+        print_json(&serde_json::json!({ "report": page }))?;
+    } else {
+        print(&format!("{}\n", page.display()))?;
+    }
+    Ok(Outcome::Done)
+}
+
+fn devices(show: Show) -> Result<Outcome, CliError> {
+    let listing = device::list();
+    if show.json {
+        print_json(&text::devices_json(&listing))?;
+    } else {
+        print(&text::devices(&listing))?;
+    }
+    Ok(Outcome::Done)
+}
+
+fn check(args: &ConfigArgs, show: Show) -> Result<Outcome, CliError> {
+    let config = config(args)?;
+    if show.json {
+        print_json(&config)?;
+    } else {
+        print(&format!("{}: no problem found\n", args.config))?;
+    }
+    Ok(Outcome::Done)
+}
+
+fn show_preset(name: Option<&str>, show: Show) -> Result<Outcome, CliError> {
+    let names: Vec<&str> = PRESETS.iter().map(|preset| preset.name).collect();
+    match name {
+        None if show.json => print_json(&names)?,
+        None => print(&format!("{}\n", names.join("\n")))?,
+        Some(name) => {
+            let preset = Preset::find(name).ok_or_else(|| {
+                CliError::Usage(format!("no config `{name}` is shipped: take {}", names.join(", ")))
+            })?;
+            print(preset.text)?;
+        }
+    }
+    Ok(Outcome::Done)
+}
+
+fn print(text: &str) -> Result<(), CliError> {
+    Ok(std::io::stdout().lock().write_all(text.as_bytes())?)
+}
+
+fn print_json<T: serde::Serialize>(value: &T) -> Result<(), CliError> {
+    let text = serde_json::to_string_pretty(value).map_err(std::io::Error::from)?;
+    print(&format!("{text}\n"))
+}

@@ -1,0 +1,75 @@
+//! The command line: arguments to a job, a job's summary to text or JSON, errors to exit codes.
+//!
+//! stdout is data, stderr is everything else. Exit codes: 0 done; 1 the run failed; 2 the
+//! arguments or the config are wrong; 3 anomalies were found and `--fail-on` asked for it.
+
+mod args;
+mod commands;
+mod progress;
+mod text;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::{config::ConfigError, pipeline::PipelineError};
+
+/// What ends a command early.
+#[derive(Debug, thiserror::Error)]
+enum CliError {
+    #[error("{0}")]
+    Usage(String),
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    #[error(transparent)]
+    Pipeline(#[from] PipelineError),
+    #[error("stdout: {0}")]
+    Stdout(#[from] std::io::Error),
+}
+
+/// How a command ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Outcome {
+    Done,
+    /// `--fail-on` asked for it.
+    Found,
+}
+
+impl CliError {
+    fn code(&self) -> u8 {
+        match self {
+            Self::Usage(_) | Self::Config(_) => 2,
+            Self::Pipeline(_) | Self::Stdout(_) => 1,
+        }
+    }
+
+    /// The reader of a pipe went away, as `head` does: no error to speak of.
+    fn is_broken_pipe(&self) -> bool {
+        matches!(self, Self::Stdout(error) if error.kind() == std::io::ErrorKind::BrokenPipe)
+    }
+}
+
+/// Runs the program.
+pub fn main() -> ExitCode {
+    let cli = args::Cli::parse();
+    let level = if cli.quiet { tracing::Level::ERROR } else { tracing::Level::WARN };
+    tracing_subscriber::fmt()
+        .with_max_level(level)
+        .with_writer(std::io::stderr)
+        .with_target(false)
+        .without_time()
+        .with_ansi(false)
+        .init();
+    match commands::dispatch(cli) {
+        Ok(Outcome::Done) => ExitCode::SUCCESS,
+        Ok(Outcome::Found) => ExitCode::from(3),
+        Err(error) if error.is_broken_pipe() => ExitCode::SUCCESS,
+        Err(error) => {
+            let text = error.to_string();
+            for (i, line) in text.lines().enumerate() {
+                eprintln!("{}{line}", if i == 0 { "error: " } else { "       " });
+            }
+            ExitCode::from(error.code())
+        }
+    }
+}

@@ -1,0 +1,295 @@
+//! TOML -> a checked config, with every problem at once and each at its line and column.
+//!
+//! A config is the whole of an experiment: same config, seed and data give the same flags. Every
+//! key has a default, unknown keys are refused, and `anomalist config show PRESET` prints the
+//! shipped files, which a test reads back.
+
+mod document;
+mod presets;
+mod sections;
+
+pub use document::{Problem, Source};
+pub use presets::{PRESETS, Preset};
+pub use sections::{
+    EnsembleSection, GenerateSection, LayoutName, OutputSchema, OutputSection, PanelSection,
+    PlanName, ReportSection, SourceSection, SplitSection,
+};
+
+use std::{
+    collections::BTreeMap,
+    fmt, fs,
+    path::{Path, PathBuf},
+};
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    detectors::{
+        DetectorName, lstm_autoencoder::LstmParams, nb2::Nb2Params, rolling::RollingParams,
+        seasonal_profile::SeasonalProfileParams, zscore::ZscoreParams,
+    },
+    device::DeviceChoice,
+    ensemble::{CalibrationParams, DecisionParams},
+};
+
+/// A whole experiment.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// Names the run; part of the default output folder.
+    pub name: String,
+    /// Every random stream derives from it.
+    pub seed: u64,
+    /// `auto | gpu | gpu:N | cpu`.
+    pub device: DeviceChoice,
+    pub source: SourceSection,
+    /// Without an input path, data are generated first.
+    #[serde(skip_serializing_if = "GenerateSection::is_empty")]
+    pub generate: GenerateSection,
+    pub panel: PanelSection,
+    pub split: SplitSection,
+    pub ensemble: EnsembleSection,
+    pub calibration: CalibrationParams,
+    pub decision: DecisionParams,
+    pub nb2: Nb2Params,
+    pub lstm_autoencoder: LstmParams,
+    pub seasonal_profile: SeasonalProfileParams,
+    pub zscore: ZscoreParams,
+    pub rolling: RollingParams,
+    pub report: ReportSection,
+    pub output: OutputSection,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            name: "run".into(),
+            seed: 1,
+            device: DeviceChoice::default(),
+            source: SourceSection::default(),
+            generate: GenerateSection::default(),
+            panel: PanelSection::default(),
+            split: SplitSection::default(),
+            ensemble: EnsembleSection::default(),
+            calibration: CalibrationParams::default(),
+            decision: DecisionParams::default(),
+            nb2: Nb2Params::default(),
+            lstm_autoencoder: LstmParams::default(),
+            seasonal_profile: SeasonalProfileParams::default(),
+            zscore: ZscoreParams::default(),
+            rolling: RollingParams::default(),
+            report: ReportSection::default(),
+            output: OutputSection::default(),
+        }
+    }
+}
+
+/// A config that cannot be used: every problem, in the order of the file.
+#[derive(Debug)]
+pub struct ConfigError {
+    /// The file, or the preset's name.
+    pub file: String,
+    pub problems: Vec<Problem>,
+}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (i, problem) in self.problems.iter().enumerate() {
+            if i > 0 {
+                writeln!(f)?;
+            }
+            match problem.place {
+                Some((line, column)) => write!(f, "{}:{line}:{column}: ", self.file)?,
+                None => write!(f, "{}: ", self.file)?,
+            }
+            if !problem.key.is_empty() {
+                write!(f, "`{}`: ", problem.key)?;
+            }
+            f.write_str(&problem.message)?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for ConfigError {}
+
+/// One `--set key=value`, or an option that stands for one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Override {
+    pub key: String,
+    /// TOML, or a bare string.
+    pub value: String,
+    /// What the user typed, for messages: `--set nb2.trend=maybe`.
+    pub typed: String,
+}
+
+impl Config {
+    /// Reads a config file with overrides. Paths in the file are relative to the file.
+    ///
+    /// # Errors
+    /// When the file cannot be read, or with every problem in it.
+    pub fn load(path: &Path, overrides: &[Override]) -> Result<Self, ConfigError> {
+        let file = path.display().to_string();
+        let text = fs::read_to_string(path).map_err(|error| ConfigError {
+            file: file.clone(),
+            problems: vec![Problem {
+                key: String::new(),
+                message: format!(
+                    "{error}; give a config file, or write a shipped one with `anomalist config show weekly > {file}`"
+                ),
+                place: None,
+            }],
+        })?;
+        let base = path.parent().unwrap_or(Path::new("")).to_path_buf();
+        Self::parse(&text, &file, &base, overrides)
+    }
+
+    /// Reads config text; `base` is the folder that relative paths start from.
+    ///
+    /// # Errors
+    /// Every problem in the text and the overrides.
+    pub fn parse(
+        text: &str,
+        file: &str,
+        base: &Path,
+        overrides: &[Override],
+    ) -> Result<Self, ConfigError> {
+        let fail = |problems: Vec<Problem>| ConfigError { file: file.to_string(), problems };
+        let source = Source::parse(text).map_err(|problem| fail(vec![problem]))?;
+        let mut document = source.to_mut();
+        document::resolve_paths(&mut document, base);
+        let mut problems = Vec::new();
+        for entry in overrides {
+            if let Err(problem) = document::set(&mut document, &entry.key, &entry.value) {
+                problems.push(problem);
+            }
+        }
+        match document::read::<Self>(&document) {
+            Ok(config) => problems.extend(config.check()),
+            Err(found) => problems.extend(found),
+        }
+        if problems.is_empty() {
+            return document::read(&document).map_err(fail);
+        }
+        for problem in &mut problems {
+            match overrides.iter().find(|entry| entry.key == problem.key) {
+                Some(entry) => problem.message = format!("{} (from {})", problem.message, entry.typed),
+                None => problem.place = problem.place.or_else(|| source.place_of(&problem.key)),
+            }
+        }
+        problems.sort_by_key(|problem| problem.place.unwrap_or((usize::MAX, 0)));
+        Err(fail(problems))
+    }
+
+    /// The resolved config as TOML, which [`Config::parse`] reads back.
+    ///
+    /// # Errors
+    /// When a value has no TOML form (no config that was read has one).
+    pub fn to_toml(&self) -> Result<String, toml_edit::ser::Error> {
+        toml_edit::ser::to_string_pretty(self)
+    }
+
+    /// The members of the ensemble with their weights.
+    pub fn members(&self) -> BTreeMap<DetectorName, f64> {
+        self.ensemble
+            .members
+            .iter()
+            .map(|name| (*name, self.ensemble.weights.get(name).copied().unwrap_or(1.0)))
+            .collect()
+    }
+
+    /// Where the run goes without `--out`.
+    pub fn default_out(&self) -> PathBuf {
+        Path::new("runs").join(&self.name)
+    }
+
+    /// Everything that the types alone do not hold.
+    fn check(&self) -> Vec<Problem> {
+        let mut found: Vec<(String, String)> = Vec::new();
+        let sections: [(&str, Vec<(String, String)>); 11] = [
+            ("source", self.source.check()),
+            ("generate", self.generate.check()),
+            ("panel", self.panel.check()),
+            ("split", self.split.check()),
+            ("ensemble", self.ensemble.check()),
+            ("calibration", self.calibration.check()),
+            ("decision", self.decision.check()),
+            ("nb2", self.nb2.check()),
+            ("lstm_autoencoder", self.lstm_autoencoder.check()),
+            ("seasonal_profile", self.seasonal_profile.check()),
+            ("rolling", self.rolling.check()),
+        ];
+        for (section, problems) in sections {
+            found.extend(problems.into_iter().map(|(key, text)| (format!("{section}.{key}"), text)));
+        }
+        found.extend(self.zscore.check().into_iter().map(|(k, t)| (format!("zscore.{k}"), t)));
+        found.extend(self.report.check().into_iter().map(|(k, t)| (format!("report.{k}"), t)));
+        if self.name.is_empty() || self.name.contains(['/', '\\']) || self.name.starts_with('.') {
+            found.push(("name".into(), "names a folder: letters, digits, `-` and `_`".into()));
+        }
+        if self.source.path.is_none() && self.generate.is_empty() {
+            found.push((
+                "source.path".into(),
+                "there is nothing to read: set `path` (or --input PATH), or a [generate.weekly] or [generate.funnel] table"
+                    .into(),
+            ));
+        }
+        found
+            .into_iter()
+            .map(|(key, message)| Problem { key, message, place: None })
+            .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> Result<Config, ConfigError> {
+        Config::parse(text, "test.toml", Path::new(""), &[])
+    }
+
+    #[test]
+    fn every_shipped_config_is_read_and_written_back_the_same() {
+        for preset in PRESETS {
+            let config = parse(preset.text).unwrap_or_else(|e| panic!("{}: {e}", preset.name));
+            let text = config.to_toml().unwrap();
+            let again = parse(&text).unwrap_or_else(|e| panic!("{}: {e}\n{text}", preset.name));
+            assert_eq!(config, again, "{}", preset.name);
+        }
+    }
+
+    #[test]
+    fn all_problems_come_at_once_with_their_places() {
+        let text = "sed = 1\n[source]\npath = \"x.csv\"\n[nb2]\ninterval_level = 2.0\n[split]\ntrain_share = \"a\"\n";
+        let error = parse(text).unwrap_err();
+        let text = error.to_string();
+        assert!(text.contains("test.toml:1:1"), "{text}");
+        assert!(text.contains("did you mean `seed`"), "{text}");
+        assert!(text.contains("test.toml:7:"), "{text}");
+        let error = parse("[source]\npath = \"x.csv\"\n[nb2]\ninterval_level = 2.0\n").unwrap_err();
+        assert!(error.to_string().contains("test.toml:4:1: `nb2.interval_level`"), "{error}");
+    }
+
+    #[test]
+    fn an_override_wins_and_is_named_when_it_is_wrong() {
+        let entry = |key: &str, value: &str| Override {
+            key: key.into(),
+            value: value.into(),
+            typed: format!("--set {key}={value}"),
+        };
+        let load = |entries: &[Override]| {
+            Config::parse("[source]\npath = \"x.csv\"\n", "t.toml", Path::new("/data"), entries)
+        };
+        let config = load(&[entry("seed", "9"), entry("source.path", "mine.csv")]).unwrap();
+        assert_eq!((config.seed, config.source.path.as_deref()), (9, Some("mine.csv")));
+        assert_eq!(load(&[]).unwrap().source.path.as_deref(), Some("/data/x.csv"));
+        let error = load(&[entry("nb2.interval_level", "7")]).unwrap_err().to_string();
+        assert!(error.contains("--set nb2.interval_level=7"), "{error}");
+    }
+
+    #[test]
+    fn a_config_with_nothing_to_read_says_what_to_do() {
+        assert!(parse("seed = 1").unwrap_err().to_string().contains("--input PATH"));
+    }
+}

@@ -1,0 +1,26 @@
+//! The configs that ship with the program, compiled in.
+
+/// A shipped config.
+#[derive(Clone, Copy, Debug)]
+pub struct Preset {
+    pub name: &'static str,
+    /// The file as it stands in `configs/`.
+    pub text: &'static str,
+}
+
+/// Every shipped config.
+pub const PRESETS: &[Preset] = &[
+    Preset { name: "quickstart", text: include_str!("../../configs/quickstart.toml") },
+    Preset { name: "weekly", text: include_str!("../../configs/weekly.toml") },
+    Preset { name: "funnel", text: include_str!("../../configs/funnel.toml") },
+    Preset { name: "cloud_monitoring", text: include_str!("../../configs/cloud_monitoring.toml") },
+    Preset { name: "nab", text: include_str!("../../configs/nab.toml") },
+    Preset { name: "influenza", text: include_str!("../../configs/influenza.toml") },
+];
+
+impl Preset {
+    /// The preset of that name.
+    pub fn find(name: &str) -> Option<Preset> {
+        PRESETS.iter().copied().find(|preset| preset.name == name)
+    }
+}

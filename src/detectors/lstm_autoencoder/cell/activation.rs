@@ -1,0 +1,87 @@
+//! Logistic function and hyperbolic tangent that a compiler can vectorise.
+//!
+//! A call into the C library per gate would cost more than the matrix products of a small LSTM.
+//! Both functions here are straight-line arithmetic on `f32`, so a loop over them becomes vector
+//! instructions. The absolute error of both is below 2e-7 (tested against `f64`), which is less
+//! than what a single-precision product of 64 terms loses.
+//!
+//! `NaN` comes out as `NaN`: a diverged training must show, not be clamped away.
+
+/// `a * b + c`, in one rounding where the processor has the instruction (`FMA`), else in two.
+/// Without the instruction `mul_add` would be a call into the C library.
+#[inline(always)]
+pub(super) fn multiply_add<const FMA: bool>(a: f32, b: f32, c: f32) -> f32 {
+    if FMA { a.mul_add(b, c) } else { a * b + c }
+}
+
+/// exp(x) for x in [-87, 0]; smaller arguments count as -87.
+///
+/// x = n ln 2 + r with |r| <= ln 2 / 2; exp(r) by its Taylor series to the sixth power, whose
+/// next term is below 1.3e-7 of the value; times 2^n by adding n to the exponent's bits.
+#[inline(always)]
+fn exp_negative<const FMA: bool>(x: f32) -> f32 {
+    /// Adding this rounds to an integer and leaves the integer in the low bits.
+    const ROUND: f32 = 12_582_912.0;
+    /// ln 2 in two parts: the first has few bits, so that n times it is exact.
+    const LN2_HIGH: f32 = 0.693_359_4;
+    const LN2_LOW: f32 = -2.121_944_4e-4;
+    let x = if x < -87.0 { -87.0 } else { x };
+    let shifted = multiply_add::<FMA>(x, std::f32::consts::LOG2_E, ROUND);
+    let n = shifted - ROUND;
+    let r = multiply_add::<FMA>(n, -LN2_HIGH, x);
+    let r = multiply_add::<FMA>(n, -LN2_LOW, r);
+    let mut series = multiply_add::<FMA>(r, 1.0 / 720.0, 1.0 / 120.0);
+    series = multiply_add::<FMA>(series, r, 1.0 / 24.0);
+    series = multiply_add::<FMA>(series, r, 1.0 / 6.0);
+    series = multiply_add::<FMA>(series, r, 0.5);
+    series = multiply_add::<FMA>(series, r, 1.0);
+    series = multiply_add::<FMA>(series, r, 1.0);
+    let power = f32::from_bits((shifted.to_bits() << 23).wrapping_add(127 << 23));
+    series * power
+}
+
+/// 1 / (1 + exp(-x)).
+#[inline(always)]
+pub(super) fn sigmoid<const FMA: bool>(x: f32) -> f32 {
+    let e = exp_negative::<FMA>(-x.abs());
+    let small = e / (1.0 + e);
+    if x < 0.0 { small } else { 1.0 - small }
+}
+
+/// (1 - exp(-2x)) / (1 + exp(-2x)).
+#[inline(always)]
+pub(super) fn tanh<const FMA: bool>(x: f32) -> f32 {
+    let e = exp_negative::<FMA>(-2.0 * x.abs());
+    ((1.0 - e) / (1.0 + e)).copysign(x)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn worst(approximate: impl Fn(f32) -> f32, exact: impl Fn(f64) -> f64) -> f64 {
+        (-120_000..=120_000)
+            .map(|i| i as f32 * 1e-3)
+            .map(|x| (f64::from(approximate(x)) - exact(f64::from(x))).abs())
+            .fold(0.0, f64::max)
+    }
+
+    #[test]
+    fn both_functions_are_within_2e_7_of_double_precision() {
+        let logistic = |x: f64| 1.0 / (1.0 + (-x).exp());
+        assert!(worst(sigmoid::<true>, logistic) < 2e-7);
+        assert!(worst(sigmoid::<false>, logistic) < 2e-7);
+        assert!(worst(tanh::<true>, f64::tanh) < 2e-7);
+        assert!(worst(tanh::<false>, f64::tanh) < 2e-7);
+    }
+
+    #[test]
+    fn infinities_saturate_and_nan_stays_nan() {
+        assert_eq!(tanh::<false>(f32::INFINITY), 1.0);
+        assert_eq!(tanh::<false>(f32::NEG_INFINITY), -1.0);
+        assert_eq!(sigmoid::<false>(f32::INFINITY), 1.0);
+        assert!(sigmoid::<false>(f32::NEG_INFINITY) < 1e-30);
+        assert!(tanh::<false>(f32::NAN).is_nan() && sigmoid::<false>(f32::NAN).is_nan());
+        assert!(tanh::<true>(f32::NAN).is_nan() && sigmoid::<true>(f32::NAN).is_nan());
+    }
+}

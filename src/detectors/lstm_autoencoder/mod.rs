@@ -1,0 +1,2 @@
+//! The LSTM autoencoder.
+pub mod cell;

@@ -1,0 +1,314 @@
+//! Several p-values for a cell -> one.
+//!
+//! Detectors that look at the same data are dependent, so multiplying their p-values would invent
+//! certainty. Four ways that do not, all in log space so that p = 1e-300 is as good as any:
+//!
+//! | strategy | p of the cell | dependence |
+//! |---|---|---|
+//! | `cauchy` | weighted Cauchy combination (Liu and Xie 2020) | valid in the tail under any |
+//! | `average` | weighted Stouffer, variance from the members' own correlation | estimated |
+//! | `max` | smallest p, Šidák for the number of members | conservative under positive |
+//! | `voting` | the p that members with `voting_share` of the weight stay under | as its members |
+//!
+//! A member without a score at a cell is left out there and its weight shared out. Discrete
+//! p-values are often exactly 1, which a Cauchy sum would count as minus infinity and Stouffer's
+//! too: p is capped at 0.99 (Fang, Lu and Wang 2021, truncated Cauchy).
+
+use ndarray::Array2;
+use serde::{Deserialize, Serialize};
+
+use super::normal::{ln_upper, upper_quantile};
+use crate::detectors::Scores;
+
+/// p-values above this count as this.
+const P_CAP: f64 = 0.99;
+/// Below this ln p, tan((1/2 - p)π) is 1/(πp) to machine precision.
+const FAR_TAIL: f64 = -23.0;
+
+/// How members combine.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Strategy {
+    #[default]
+    Cauchy,
+    Average,
+    Max,
+    Voting,
+}
+
+/// How members combine, and what a vote needs.
+///
+/// | Name | Default | Purpose | Range |
+/// |---|---|---|---|
+/// | `strategy` | `cauchy` | see the module's table | `cauchy`, `average`, `max`, `voting` |
+/// | `voting_share` | 0.5 | weight that must agree under `voting` | above 0, to 1 |
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct EnsembleParams {
+    pub strategy: Strategy,
+    pub voting_share: f64,
+}
+
+impl Default for EnsembleParams {
+    fn default() -> Self {
+        Self { strategy: Strategy::Cauchy, voting_share: 0.5 }
+    }
+}
+
+impl EnsembleParams {
+    /// Every parameter that is out of its range: its key and what to write instead.
+    pub fn check(&self) -> Vec<(String, String)> {
+        if self.voting_share > 0.0 && self.voting_share <= 1.0 {
+            return Vec::new();
+        }
+        vec![(
+            "voting_share".into(),
+            format!("is {}, but must be above 0 and at most 1", self.voting_share),
+        )]
+    }
+}
+
+/// One detector's contribution.
+#[derive(Clone, Copy)]
+pub struct Member<'a> {
+    pub scores: &'a Scores,
+    /// `[series, time]`: ln p; NaN where the member says nothing.
+    pub log_p: &'a Array2<f64>,
+    /// Positive; only ratios between members matter.
+    pub weight: f64,
+}
+
+/// Combines the members' ln p cell by cell, `[series, time]`; NaN where no member says anything.
+pub fn combine_p(members: &[Member<'_>], params: &EnsembleParams) -> Array2<f64> {
+    let Some(first) = members.first() else { return Array2::zeros((0, 0)) };
+    let correlation = match params.strategy {
+        Strategy::Average => correlation(members),
+        _ => Array2::zeros((0, 0)),
+    };
+    let mut cell = Vec::with_capacity(members.len());
+    Array2::from_shape_fn(first.log_p.dim(), |at| {
+        cell.clear();
+        cell.extend(members.iter().enumerate().filter_map(|(i, member)| {
+            let log_p = member.log_p[at];
+            (!log_p.is_nan()).then_some(Vote { member: i, log_p, weight: member.weight })
+        }));
+        if cell.is_empty() {
+            return f64::NAN;
+        }
+        let total: f64 = cell.iter().map(|vote| vote.weight).sum();
+        cell.iter_mut().for_each(|vote| vote.weight /= total);
+        match params.strategy {
+            Strategy::Cauchy => cauchy(&cell),
+            Strategy::Average => stouffer(&cell, &correlation),
+            Strategy::Max => sidak(&cell),
+            Strategy::Voting => vote(&mut cell, params.voting_share),
+        }
+    })
+}
+
+/// One member's word at one cell; weights sum to 1 over the cell.
+#[derive(Clone, Copy, Debug)]
+struct Vote {
+    member: usize,
+    log_p: f64,
+    weight: f64,
+}
+
+fn cauchy(votes: &[Vote]) -> f64 {
+    let smallest = votes.iter().map(|v| v.log_p).fold(f64::INFINITY, f64::min);
+    if smallest < FAR_TAIL {
+        // The sum is Σ w/(πp) and its own tail 1/(πT): ln p = -ln Σ exp(ln w - ln p).
+        let terms = votes.iter().map(|v| v.weight.ln() - v.log_p);
+        let largest = terms.clone().fold(f64::NEG_INFINITY, f64::max);
+        if largest == f64::INFINITY {
+            return f64::NEG_INFINITY;
+        }
+        return -(largest + terms.map(|t| (t - largest).exp()).sum::<f64>().ln());
+    }
+    let sum: f64 = votes
+        .iter()
+        .map(|v| v.weight * ((0.5 - v.log_p.exp().min(P_CAP)) * std::f64::consts::PI).tan())
+        .sum();
+    // atan(1/T) keeps its precision where 1/2 - atan(T)/π would cancel.
+    let p = if sum > 1.0 {
+        (1.0 / sum).atan() / std::f64::consts::PI
+    } else {
+        0.5 - sum.atan() / std::f64::consts::PI
+    };
+    p.ln()
+}
+
+fn stouffer(votes: &[Vote], correlation: &Array2<f64>) -> f64 {
+    let z = |v: &Vote| upper_quantile(v.log_p.min(P_CAP.ln()));
+    let sum: f64 = votes.iter().map(|v| v.weight * z(v)).sum();
+    let mut variance = 0.0;
+    for a in votes {
+        for b in votes {
+            let rho = if a.member == b.member { 1.0 } else { correlation[[a.member, b.member]] };
+            variance += a.weight * b.weight * rho;
+        }
+    }
+    if sum == f64::INFINITY {
+        return f64::NEG_INFINITY;
+    }
+    ln_upper(sum / variance.sqrt())
+}
+
+fn sidak(votes: &[Vote]) -> f64 {
+    let smallest = votes.iter().map(|v| v.log_p).fold(f64::INFINITY, f64::min);
+    let n = votes.len() as f64;
+    if smallest < FAR_TAIL {
+        return (smallest + n.ln()).min(0.0);
+    }
+    // ln(1 - (1 - p)^n)
+    (-(n * (-smallest.exp()).ln_1p()).exp_m1()).ln().min(0.0)
+}
+
+fn vote(votes: &mut [Vote], share: f64) -> f64 {
+    votes.sort_by(|a, b| a.log_p.total_cmp(&b.log_p));
+    let mut agreed = 0.0;
+    for vote in votes.iter() {
+        agreed += vote.weight;
+        if agreed >= share - 1e-12 {
+            return vote.log_p;
+        }
+    }
+    votes.last().map_or(f64::NAN, |v| v.log_p)
+}
+
+/// Quadrant correlation of the members' p-values, `[member, member]`: sin(π/2 · mean agreement of
+/// the sides of 1/2), which a few anomalies cannot move; never below 0, so that no estimate makes
+/// an alarm out of disagreement.
+fn correlation(members: &[Member<'_>]) -> Array2<f64> {
+    let n = members.len();
+    let mut rho = Array2::eye(n);
+    let half = 0.5_f64.ln();
+    for i in 0..n {
+        for j in 0..i {
+            let (mut agree, mut seen) = (0.0, 0.0);
+            for (a, b) in members[i].log_p.iter().zip(members[j].log_p) {
+                if !a.is_nan() && !b.is_nan() {
+                    seen += 1.0;
+                    agree += if (*a < half) == (*b < half) { 1.0 } else { -1.0 };
+                }
+            }
+            let r = if seen > 0.0 { (std::f64::consts::FRAC_PI_2 * agree / seen).sin() } else { 1.0 };
+            rho[[i, j]] = r.max(0.0);
+            rho[[j, i]] = rho[[i, j]];
+        }
+    }
+    rho
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::math::random::stream;
+    use rand::RngExt;
+
+    fn votes(p: &[f64]) -> Vec<Vote> {
+        let weight = 1.0 / p.len() as f64;
+        p.iter().enumerate().map(|(member, p)| Vote { member, log_p: p.ln(), weight }).collect()
+    }
+
+    #[test]
+    fn one_member_keeps_its_p_under_every_strategy() {
+        for p in [0.5, 0.01, 1e-10, 1e-200] {
+            let cell = votes(&[p]);
+            let eye = Array2::eye(1);
+            for combined in [
+                cauchy(&cell),
+                stouffer(&cell, &eye),
+                sidak(&cell),
+                vote(&mut cell.clone(), 0.5),
+            ] {
+                assert!((combined - p.ln()).abs() < 1e-6 * p.ln().abs(), "{p}: {combined}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_copy_of_a_member_does_not_make_p_smaller() {
+        for p in [0.3, 0.01, 1e-8, 1e-30] {
+            let (one, two) = (cauchy(&votes(&[p])), cauchy(&votes(&[p, p])));
+            assert!((one - two).abs() < 1e-9 * one.abs(), "{p}");
+        }
+    }
+
+    #[test]
+    fn a_p_of_one_cannot_cancel_an_alarm() {
+        assert!(cauchy(&votes(&[1e-6, 1.0])) < 1e-5_f64.ln());
+        assert!(cauchy(&votes(&[1e-3, 1.0, 1.0])).exp() < 0.02);
+        let rho = Array2::eye(2);
+        assert!(stouffer(&votes(&[1e-12, 1.0]), &rho).is_finite());
+    }
+
+    #[test]
+    fn the_far_tail_joins_the_near_one() {
+        let (near, far) = (FAR_TAIL + 1e-6, FAR_TAIL - 1e-6);
+        for combine in [cauchy, sidak] {
+            let at = |log_p: f64| {
+                combine(&[
+                    Vote { member: 0, log_p, weight: 0.5 },
+                    Vote { member: 1, log_p: -1.0, weight: 0.5 },
+                ])
+            };
+            assert!((at(near) - at(far)).abs() < 1e-4);
+        }
+    }
+
+    #[test]
+    fn voting_needs_its_share_of_the_weight() {
+        let p = vote(&mut votes(&[1e-9, 0.2, 0.6]), 0.5).exp();
+        assert!((p - 0.2).abs() < 1e-12, "two of three must agree");
+        let p = vote(&mut votes(&[1e-9, 0.2, 0.6]), 0.3).exp();
+        assert!((p - 1e-9).abs() < 1e-15);
+    }
+
+    /// Under dependence of any strength, at most about 1 % of null cells have p <= 0.01.
+    #[test]
+    fn combined_p_values_hold_their_level_when_members_are_dependent() {
+        let mut rng = stream(7, "combine", 0);
+        let n = 40_000;
+        for rho in [0.0_f64, 0.6, 0.95] {
+            let mut hits = [0_usize; 3];
+            let mut pairs = Vec::with_capacity(n);
+            for _ in 0..n {
+                let mut normal = || -> f64 {
+                    (0..12).map(|_| rng.random::<f64>()).sum::<f64>() - 6.0 // close to normal
+                };
+                let (a, b) = (normal(), normal());
+                let c = rho * a + (1.0 - rho * rho).sqrt() * b;
+                pairs.push((ln_upper(a), ln_upper(c)));
+            }
+            let a = Array2::from_shape_fn((1, n), |(_, t)| pairs[t].0);
+            let b = Array2::from_shape_fn((1, n), |(_, t)| pairs[t].1);
+            let scores = crate::detectors::Scores {
+                detector: crate::detectors::DetectorName::Rolling,
+                score: a.clone(),
+                log_p: None,
+                direction: Array2::zeros((1, n)),
+                expected: None,
+                lower: None,
+                upper: None,
+                metric_share: None,
+                failures: Vec::new(),
+            };
+            let members = [
+                Member { scores: &scores, log_p: &a, weight: 1.0 },
+                Member { scores: &scores, log_p: &b, weight: 1.0 },
+            ];
+            for (hit, strategy) in
+                hits.iter_mut().zip([Strategy::Cauchy, Strategy::Average, Strategy::Max])
+            {
+                let params = EnsembleParams { strategy, ..EnsembleParams::default() };
+                let p = combine_p(&members, &params);
+                *hit = p.iter().filter(|p| **p <= 0.01_f64.ln()).count();
+            }
+            for hit in hits {
+                let share = hit as f64 / n as f64;
+                assert!(share < 0.0125, "rho {rho}: {share}");
+            }
+        }
+    }
+}

@@ -1,0 +1,388 @@
+//! Members -> one verdict per cell: the room's entry.
+
+use ndarray::{Array2, Array3, ArrayView2, Zip};
+
+use super::{
+    AnomalyType, EnsembleError, Severity,
+    combine::{EnsembleParams, Member, combine_p},
+    decision::{DecisionParams, Deviation},
+    label::{self, Flagged},
+};
+use crate::{
+    detectors::DetectorName,
+    panel::{MetricKind, Panel},
+};
+
+/// Expected counts below this count as this in ratios, so that 2 against 0.01 is no 200-fold rise.
+const MIN_EXPECTED_COUNT: f64 = 0.5;
+
+/// The verdict of every cell; arrays are `[series, time]` where nothing else is said.
+#[derive(Clone, Debug)]
+pub struct EnsembleOutput {
+    /// ln of the combined p; NaN where nobody scored.
+    pub log_p: Array2<f64>,
+    /// x / (x + 3) with x = -log10 p: 0.5 is p = 1e-3. Where p has reached the smallest value that
+    /// a calibration supports, the score still rises with the raw scores.
+    pub score: Array2<f64>,
+    /// Share of the members' weight that flags the cell in the verdict's direction.
+    pub confidence: Array2<f64>,
+    pub n_models_flagged: Array2<u8>,
+    pub is_anomaly: Array2<bool>,
+    pub severity: Array2<Option<Severity>>,
+    pub kind: Array2<Option<AnomalyType>>,
+    /// +1 above, -1 below, 0 unknown.
+    pub direction: Array2<i8>,
+    /// `[series, time, metric]`: the prediction of the first member that has one, parametric
+    /// members first, then in the order of the config; NaN where nobody predicts.
+    pub expected: Array3<f64>,
+    pub lower: Array3<f64>,
+    pub upper: Array3<f64>,
+    /// The metric with the largest mean share of the members' scores.
+    pub leading_metric: Array2<u16>,
+    /// Observed / expected of the leading metric (for counts, expected at least 0.5).
+    pub deviation_ratio: Array2<f64>,
+    /// 100 (observed - expected) / expected of the leading metric, with the same floor.
+    pub deviation_percentage: Array2<f64>,
+    pub members: Vec<MemberOutput>,
+}
+
+/// One member's part in the verdict.
+#[derive(Clone, Debug)]
+pub struct MemberOutput {
+    pub name: DetectorName,
+    pub weight: f64,
+    /// As [`EnsembleOutput::score`], from the member's own p.
+    pub score: Array2<f64>,
+    /// The member's own p is at or below the decision's.
+    pub flagged: Array2<bool>,
+}
+
+/// Combines the members into one verdict per cell.
+///
+/// # Errors
+/// When a member's arrays do not have the panel's shape.
+pub fn combine(
+    panel: &Panel,
+    members: &[Member<'_>],
+    known: ArrayView2<'_, bool>,
+    params: &EnsembleParams,
+    decision: &DecisionParams,
+) -> Result<EnsembleOutput, EnsembleError> {
+    let shape = (panel.n_series(), panel.n_times());
+    for member in members {
+        for found in [member.log_p.dim(), member.scores.score.dim(), known.dim()] {
+            if found != shape {
+                return Err(EnsembleError::Shape { what: "a member's scores", found, expected: shape });
+            }
+        }
+    }
+    let log_p = combine_p(members, params);
+    let log_p = if members.is_empty() { Array2::from_elem(shape, f64::NAN) } else { log_p };
+    let outputs: Vec<MemberOutput> = members
+        .iter()
+        .map(|member| MemberOutput {
+            name: member.scores.detector,
+            weight: member.weight,
+            score: bounded_score(member.log_p, &[*member]),
+            flagged: Zip::from(member.log_p)
+                .and(known)
+                .map_collect(|&p, &known| p <= decision.log_threshold(known) + 1e-12),
+        })
+        .collect();
+    let [expected, lower, upper] = predictions(panel, members);
+    let leading_metric = leading(panel, members);
+    let direction = directions(members, shape);
+    let mut output = EnsembleOutput {
+        score: bounded_score(&log_p, members),
+        confidence: Array2::from_elem(shape, f64::NAN),
+        n_models_flagged: Array2::zeros(shape),
+        is_anomaly: Array2::from_elem(shape, false),
+        severity: Array2::from_elem(shape, None),
+        kind: Array2::from_elem(shape, None),
+        direction,
+        expected,
+        lower,
+        upper,
+        leading_metric,
+        deviation_ratio: Array2::from_elem(shape, f64::NAN),
+        deviation_percentage: Array2::from_elem(shape, f64::NAN),
+        members: outputs,
+        log_p,
+    };
+    agreement(&mut output, members);
+    decide(&mut output, panel, known, decision);
+    label_types(&mut output, panel, decision);
+    Ok(output)
+}
+
+/// x / (x + 3). Ties at a member's smallest p are broken by its raw score: at most 0.05 is added
+/// to x, and only there, where p says "at most this".
+fn bounded_score(log_p: &Array2<f64>, members: &[Member<'_>]) -> Array2<f64> {
+    let mut x = log_p.mapv(|p| -p / std::f64::consts::LN_10);
+    for member in members.iter().filter(|m| m.scores.log_p.is_none()) {
+        let floor = member.log_p.iter().copied().fold(f64::INFINITY, f64::min);
+        let scale = member.scores.score.iter().copied().fold(0.0, f64::max).max(f64::MIN_POSITIVE);
+        Zip::from(&mut x).and(member.log_p).and(&member.scores.score).for_each(|x, &p, &raw| {
+            if p <= floor + 1e-9 && raw.is_finite() {
+                *x += 0.05 * (raw / scale).clamp(0.0, 1.0);
+            }
+        });
+    }
+    x.mapv(|x| if x == f64::INFINITY { 1.0 } else { x.max(0.0) / (x.max(0.0) + 3.0) })
+}
+
+/// Expected, lower and upper per metric from the first member that has them.
+fn predictions(panel: &Panel, members: &[Member<'_>]) -> [Array3<f64>; 3] {
+    let mut order: Vec<&Member<'_>> =
+        members.iter().filter(|m| m.scores.expected.is_some()).collect();
+    order.sort_by_key(|m| (m.scores.log_p.is_none(), m.scores.lower.is_none()));
+    let mut bounds = [(); 3].map(|()| Array3::from_elem(panel.values().raw_dim(), f64::NAN));
+    for member in order {
+        let from = [&member.scores.expected, &member.scores.lower, &member.scores.upper];
+        let Some(expected) = from[0] else { continue };
+        // Bounds and centre come from one member, or an interval would miss its own centre.
+        let free: Array3<bool> = Zip::from(&bounds[0])
+            .and(expected)
+            .map_collect(|mine, theirs| mine.is_nan() && !theirs.is_nan());
+        for (mine, theirs) in bounds.iter_mut().zip(from) {
+            if let Some(theirs) = theirs {
+                Zip::from(mine).and(theirs).and(&free).for_each(|mine, &theirs, &free| {
+                    if free {
+                        *mine = theirs;
+                    }
+                });
+            }
+        }
+    }
+    bounds
+}
+
+fn leading(panel: &Panel, members: &[Member<'_>]) -> Array2<u16> {
+    let shape = (panel.n_series(), panel.n_times());
+    if panel.n_metrics() < 2 {
+        return Array2::zeros(shape);
+    }
+    Array2::from_shape_fn(shape, |(s, t)| {
+        let mut total = vec![0.0_f64; panel.n_metrics()];
+        for member in members {
+            // Members that find the cell stranger have more to say about why.
+            let strength = -member.log_p[[s, t]];
+            if let (Some(share), true) = (&member.scores.metric_share, strength > 0.0) {
+                for (sum, part) in total.iter_mut().zip(share.slice(ndarray::s![s, t, ..])) {
+                    let part = f64::from(*part);
+                    *sum += if part.is_finite() { part * member.weight * strength } else { 0.0 };
+                }
+            }
+        }
+        let best = total.iter().copied().fold(0.0, f64::max);
+        let place = total.iter().position(|sum| *sum == best && best > 0.0).unwrap_or(0);
+        u16::try_from(place).unwrap_or(u16::MAX)
+    })
+}
+
+/// The sign of the weighted sum of the members' directions, each as strong as its -ln p.
+fn directions(members: &[Member<'_>], shape: (usize, usize)) -> Array2<i8> {
+    let mut sum = Array2::<f64>::zeros(shape);
+    for member in members {
+        Zip::from(&mut sum).and(member.log_p).and(&member.scores.direction).for_each(
+            |sum, &p, &direction| {
+                if !p.is_nan() {
+                    *sum += member.weight * f64::from(direction) * (-p).min(700.0);
+                }
+            },
+        );
+    }
+    sum.mapv(|s| {
+        if s > 0.0 {
+            1
+        } else if s < 0.0 {
+            -1
+        } else {
+            0
+        }
+    })
+}
+
+/// `n_models_flagged` and `confidence`.
+fn agreement(output: &mut EnsembleOutput, members: &[Member<'_>]) {
+    for ((s, t), confidence) in output.confidence.indexed_iter_mut() {
+        let (mut total, mut agreed, mut flagged) = (0.0, 0.0, 0_u8);
+        for (member, out) in members.iter().zip(&output.members) {
+            if member.log_p[[s, t]].is_nan() {
+                continue;
+            }
+            total += member.weight;
+            if out.flagged[[s, t]] {
+                flagged = flagged.saturating_add(1);
+                let own = member.scores.direction[[s, t]];
+                if own == 0 || own == output.direction[[s, t]] {
+                    agreed += member.weight;
+                }
+            }
+        }
+        output.n_models_flagged[[s, t]] = flagged;
+        if total > 0.0 {
+            *confidence = agreed / total;
+        }
+    }
+}
+
+/// Deviation, decision and severity of every cell.
+fn decide(
+    output: &mut EnsembleOutput,
+    panel: &Panel,
+    known: ArrayView2<'_, bool>,
+    decision: &DecisionParams,
+) {
+    for ((s, t), &log_p) in output.log_p.indexed_iter() {
+        let metric = usize::from(output.leading_metric[[s, t]]);
+        let observed = panel.values()[[s, t, metric]];
+        let expected = output.expected[[s, t, metric]];
+        let floor = match panel.metrics()[metric].kind {
+            MetricKind::Count => MIN_EXPECTED_COUNT,
+            _ => f64::MIN_POSITIVE,
+        };
+        let base = if expected.is_nan() { f64::NAN } else { expected.abs().max(floor) };
+        let deviation = Deviation {
+            absolute: observed - expected,
+            relative: (observed - expected) / base,
+        };
+        output.deviation_ratio[[s, t]] = observed / base;
+        output.deviation_percentage[[s, t]] = 100.0 * deviation.relative;
+        let direction = output.direction[[s, t]];
+        if decision.decide(log_p, direction, deviation, known[[s, t]]) {
+            output.is_anomaly[[s, t]] = true;
+            output.severity[[s, t]] = Some(decision.severity(log_p, deviation));
+        }
+    }
+}
+
+fn label_types(output: &mut EnsembleOutput, panel: &Panel, decision: &DecisionParams) {
+    let shift = decision
+        .shift_min_steps
+        .unwrap_or_else(|| label::default_shift_steps(panel.calendar().step()));
+    for s in 0..panel.n_series() {
+        let cells: Vec<Flagged> = (0..panel.n_times())
+            .filter(|&t| output.is_anomaly[[s, t]])
+            .map(|t| Flagged {
+                time: t,
+                direction: output.direction[[s, t]],
+                metric: usize::from(output.leading_metric[[s, t]]),
+                relative: output.deviation_percentage[[s, t]] / 100.0,
+            })
+            .collect();
+        for run in label::runs(&cells, decision.max_gap_steps) {
+            for cell in &cells[run.clone()] {
+                let expected = |m: usize| output.expected[[s, cell.time, m]];
+                output.kind[[s, cell.time]] =
+                    Some(label::kind(panel, s, *cell, &cells[run.clone()], &expected, shift));
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        detectors::Scores,
+        panel::{Calendar, Level, Metric, SeriesKey, Step},
+    };
+    use jiff::tz::TimeZone;
+
+    fn panel(values: &[f64]) -> Panel {
+        let n = values.len();
+        Panel::new(
+            Level { name: "key".into(), id_columns: vec!["key".into()] },
+            Calendar::new(Step::Week, 0, n, TimeZone::UTC),
+            vec![Metric { name: "count".into(), kind: MetricKind::Count }],
+            vec![SeriesKey(vec!["a".into()])],
+            vec![0..n],
+            Array3::from_shape_fn((1, n, 1), |(_, t, _)| values[t]),
+        )
+        .unwrap()
+    }
+
+    fn scores(detector: DetectorName, panel: &Panel, raw: &[f64], direction: i8) -> Scores {
+        let mut scores = Scores::empty(detector, panel);
+        scores.score.row_mut(0).assign(&ndarray::aview1(raw));
+        scores.direction.fill(direction);
+        scores
+    }
+
+    fn log_p(p: &[f64]) -> Array2<f64> {
+        Array2::from_shape_fn((1, p.len()), |(_, t)| p[t].ln())
+    }
+
+    #[test]
+    fn members_agree_disagree_and_stay_silent() {
+        let panel = panel(&[10.0, 90.0, 10.0]);
+        let mut nb2 = scores(DetectorName::Nb2, &panel, &[0.0, 9.0, 0.0], 1);
+        nb2.expected = Some(Array3::from_elem((1, 3, 1), 10.0));
+        nb2.lower = Some(Array3::from_elem((1, 3, 1), 3.0));
+        nb2.upper = Some(Array3::from_elem((1, 3, 1), 20.0));
+        let other = scores(DetectorName::Rolling, &panel, &[0.0, 5.0, f64::NAN], -1);
+        let (p, q) = (log_p(&[0.9, 1e-9, 0.5]), log_p(&[0.8, 1e-3, f64::NAN]));
+        let members = [
+            Member { scores: &nb2, log_p: &p, weight: 3.0 },
+            Member { scores: &other, log_p: &q, weight: 1.0 },
+        ];
+        let known = Array2::from_elem((1, 3), false);
+        let output = combine(
+            &panel,
+            &members,
+            known.view(),
+            &EnsembleParams::default(),
+            &DecisionParams::default(),
+        )
+        .unwrap();
+        assert_eq!(output.is_anomaly.row(0).to_vec(), [false, true, false]);
+        assert_eq!(output.direction[[0, 1]], 1, "the stronger member decides the direction");
+        assert_eq!(output.confidence[[0, 1]], 0.75, "the other one points the other way");
+        assert_eq!(output.n_models_flagged[[0, 1]], 2);
+        assert_eq!(output.kind[[0, 1]], Some(AnomalyType::Spike));
+        assert_eq!(output.deviation_ratio[[0, 1]], 9.0);
+        assert_eq!(output.deviation_percentage[[0, 1]], 800.0);
+        assert_eq!(output.severity[[0, 1]], Some(Severity::Critical));
+        assert!((output.log_p[[0, 2]].exp() - 0.5).abs() < 1e-12, "silent members share out");
+    }
+
+    #[test]
+    fn scores_rise_with_p_and_have_no_ties_at_the_floor() {
+        let panel = panel(&[1.0; 4]);
+        let rolling = scores(DetectorName::Rolling, &panel, &[1.0, 5.0, 9.0, 40.0], 1);
+        let p = log_p(&[0.5, 0.01, 1e-4, 1e-4]);
+        let members = [Member { scores: &rolling, log_p: &p, weight: 1.0 }];
+        let known = Array2::from_elem((1, 4), false);
+        let output = combine(
+            &panel,
+            &members,
+            known.view(),
+            &EnsembleParams::default(),
+            &DecisionParams::default(),
+        )
+        .unwrap();
+        let score = output.score.row(0).to_vec();
+        assert!(score.windows(2).all(|pair| pair[0] < pair[1]), "{score:?}");
+        assert!(score.iter().all(|s| (0.0..1.0).contains(s)));
+    }
+
+    #[test]
+    fn a_member_of_another_shape_is_refused() {
+        let panel = panel(&[1.0; 4]);
+        let rolling = scores(DetectorName::Rolling, &panel, &[1.0; 4], 1);
+        let p = log_p(&[0.5; 3]);
+        let members = [Member { scores: &rolling, log_p: &p, weight: 1.0 }];
+        let known = Array2::from_elem((1, 4), false);
+        assert!(
+            combine(
+                &panel,
+                &members,
+                known.view(),
+                &EnsembleParams::default(),
+                &DecisionParams::default()
+            )
+            .is_err()
+        );
+    }
+}

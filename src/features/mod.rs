@@ -1,0 +1,7 @@
+//! Statistics of a panel that several detectors work on, fitted on the cells they may learn from.
+//!
+//! A feature knows no detector: what a fit may see arrives as a plain boolean array.
+
+pub mod robust;
+pub mod seasonal;
+pub mod tails;

@@ -1,0 +1,41 @@
+//! Why a run stopped.
+
+use std::path::PathBuf;
+
+use crate::{
+    checkpoint::CheckpointError, detectors::DetectorError, device::DeviceError,
+    ensemble::EnsembleError, panel::BuildError, report::ReportError, sink::SinkError,
+    source::SourceError,
+};
+
+/// Why a run stopped. Every message names the place and ends with what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum PipelineError {
+    #[error(transparent)]
+    Source(#[from] SourceError),
+    #[error(transparent)]
+    Panel(#[from] BuildError),
+    #[error(transparent)]
+    Detector(#[from] DetectorError),
+    #[error(transparent)]
+    Ensemble(#[from] EnsembleError),
+    #[error(transparent)]
+    Device(#[from] DeviceError),
+    #[error(transparent)]
+    Checkpoint(#[from] CheckpointError),
+    #[error(transparent)]
+    Report(#[from] ReportError),
+    #[error(transparent)]
+    Sink(#[from] SinkError),
+    #[error("{path}: {source}; check that the folder exists and is writable")]
+    Io { path: PathBuf, source: std::io::Error },
+    #[error("{0}")]
+    Other(String),
+}
+
+impl PipelineError {
+    pub(crate) fn io(path: impl Into<PathBuf>) -> impl FnOnce(std::io::Error) -> Self {
+        let path = path.into();
+        move |source| Self::Io { path, source }
+    }
+}

@@ -1,0 +1,291 @@
+//! One level of a run: every detector fitted and scored, calibrated, combined.
+
+use std::{collections::BTreeMap, time::Instant};
+
+use ndarray::{Array2, s};
+
+use super::{PipelineError, load, registry};
+use crate::{
+    config::Config,
+    detectors::{
+        DetectorError, DetectorName, FitContext, FitMask, FittedDetector, Scores, ScoringPlan,
+    },
+    ensemble::{Calibration, EnsembleOutput, Member, combine},
+    panel::Panel,
+    source::Interval,
+};
+
+/// One detector of a level.
+pub struct MemberRun {
+    pub name: DetectorName,
+    pub weight: f64,
+    pub scores: Scores,
+    /// `[series, time]`: ln p, parametric or calibrated.
+    pub log_p: Array2<f64>,
+    pub fitted: Box<dyn FittedDetector>,
+}
+
+/// A series that another detector had to stand in for.
+#[derive(Clone, Debug)]
+pub struct Fallback {
+    pub series: usize,
+    pub detector: DetectorName,
+    pub by: DetectorName,
+    pub reason: String,
+}
+
+/// What happened at one level.
+pub struct LevelRun {
+    pub panel: Panel,
+    pub plan: ScoringPlan,
+    /// `[series, time]`: a known event covers the cell.
+    pub known: Array2<bool>,
+    pub members: Vec<MemberRun>,
+    pub calibrations: BTreeMap<DetectorName, Calibration>,
+    pub output: EnsembleOutput,
+    pub fallbacks: Vec<Fallback>,
+    /// Detectors that could not run at all, and why.
+    pub skipped: Vec<(DetectorName, String)>,
+    /// Seconds by stage.
+    pub timings: Vec<(String, f64)>,
+}
+
+impl LevelRun {
+    /// The cells were fitted on, so their scores flatter.
+    pub fn in_training(&self, time: usize) -> bool {
+        matches!(self.plan, ScoringPlan::Split { train_len } if time < train_len)
+    }
+
+    /// The fallback that stands for `detector` at a series, if any.
+    pub fn fallback(&self, detector: DetectorName, series: usize) -> Option<&Fallback> {
+        self.fallbacks.iter().find(|f| f.detector == detector && f.series == series)
+    }
+}
+
+/// What the detectors of a level made.
+#[derive(Default)]
+struct Found {
+    members: Vec<(DetectorName, f64, Box<dyn FittedDetector>, Scores)>,
+    fallbacks: Vec<Fallback>,
+    skipped: Vec<(DetectorName, String)>,
+    timings: Vec<(String, f64)>,
+}
+
+/// Collects the members of a level before they are combined.
+struct Members<'a> {
+    config: &'a Config,
+    context: &'a FitContext,
+    panel: &'a Panel,
+    plan: ScoringPlan,
+    mask: FitMask,
+    found: Found,
+}
+
+impl<'a> Members<'a> {
+    fn new(
+        config: &'a Config,
+        context: &'a FitContext,
+        panel: &'a Panel,
+        plan: ScoringPlan,
+        known: &Array2<bool>,
+    ) -> Self {
+        let mut mask = FitMask::all(panel);
+        for ((series, time), _) in known.indexed_iter().filter(|(_, known)| **known) {
+            mask.forbid(series, time);
+        }
+        Self { config, context, panel, plan, mask, found: Found::default() }
+    }
+
+    /// Takes what a detector made, or notes why it made nothing.
+    fn take(
+        &mut self,
+        name: DetectorName,
+        weight: f64,
+        since: Instant,
+        result: Result<(Box<dyn FittedDetector>, Scores), DetectorError>,
+    ) -> Result<(), PipelineError> {
+        self.found.timings.push((name.to_string(), since.elapsed().as_secs_f64()));
+        match result {
+            Ok((fitted, mut scores)) => {
+                self.stand_in(&mut scores)?;
+                self.found.members.push((name, weight, fitted, scores));
+                Ok(())
+            }
+            Err(error @ (DetectorError::Cancelled | DetectorError::Parameter { .. })) => {
+                Err(error.into())
+            }
+            Err(error) => {
+                let level = &self.panel.level().name;
+                tracing::warn!("level {level}: {error}; it is left out and its weight shared out");
+                self.found.skipped.push((name, error.to_string()));
+                Ok(())
+            }
+        }
+    }
+
+    /// Series that NB2 could not fit get the rolling detector's numbers.
+    fn stand_in(&mut self, scores: &mut Scores) -> Result<(), PipelineError> {
+        if scores.detector != DetectorName::Nb2 || scores.failures.is_empty() {
+            return Ok(());
+        }
+        let by = DetectorName::Rolling;
+        let rolling = registry::build(by, self.config)?;
+        let (_, other) = rolling.fit_score(self.panel, &self.mask, self.plan, self.context)?;
+        for failure in &scores.failures {
+            let row = failure.series;
+            if other.failures.iter().any(|f| f.series == row) {
+                continue;
+            }
+            self.found.fallbacks.push(Fallback {
+                series: row,
+                detector: scores.detector,
+                by,
+                reason: failure.reason.clone(),
+            });
+        }
+        for fallback in &self.found.fallbacks {
+            scores.take_series(&other, fallback.series);
+        }
+        Ok(())
+    }
+
+}
+
+/// A level's panel with everything that combining needs beside the members.
+struct Frame<'a> {
+    config: &'a Config,
+    panel: Panel,
+    plan: ScoringPlan,
+    known: Array2<bool>,
+}
+
+impl Frame<'_> {
+    /// Turns every score into ln p and combines them. `calibrate` fits (or looks up) the
+    /// calibration of a detector.
+    fn combine(
+        self,
+        found: Found,
+        mut calibrate: impl FnMut(&Scores) -> Result<(Array2<f64>, Option<Calibration>), String>,
+    ) -> Result<LevelRun, PipelineError> {
+        let Self { config, panel, plan, known } = self;
+        let Found { members: candidates, fallbacks, mut skipped, timings } = found;
+        let mut members = Vec::with_capacity(candidates.len());
+        let mut calibrations = BTreeMap::new();
+        for (name, weight, fitted, scores) in candidates {
+            let log_p = match &scores.log_p {
+                Some(log_p) => log_p.clone(),
+                None => match calibrate(&scores) {
+                    Ok((log_p, calibration)) => {
+                        calibrations.extend(calibration.map(|c| (name, c)));
+                        log_p
+                    }
+                    Err(reason) => {
+                        tracing::warn!("level {}: {name} left out: {reason}", panel.level().name);
+                        skipped.push((name, reason));
+                        continue;
+                    }
+                },
+            };
+            members.push(MemberRun { name, weight, scores, log_p, fitted });
+        }
+        if members.is_empty() {
+            let reasons: Vec<String> =
+                skipped.iter().map(|(name, reason)| format!("{name}: {reason}")).collect();
+            return Err(PipelineError::Other(format!(
+                "level {}: no detector could score anything: {}",
+                panel.level().name,
+                reasons.join("; ")
+            )));
+        }
+        let views: Vec<Member<'_>> = members
+            .iter()
+            .map(|m| Member { scores: &m.scores, log_p: &m.log_p, weight: m.weight })
+            .collect();
+        let output = combine(
+            &panel,
+            &views,
+            known.view(),
+            &config.ensemble.combination,
+            &config.decision,
+        )?;
+        Ok(LevelRun { panel, plan, known, members, calibrations, output, fallbacks, skipped, timings })
+    }
+}
+
+/// Fits every member on the panel and scores it under the config's plan.
+///
+/// # Errors
+/// When no detector can run, a parameter is wrong, or somebody cancelled.
+pub fn fit_level(
+    config: &Config,
+    panel: Panel,
+    known_events: &[Interval],
+    context: &FitContext,
+) -> Result<LevelRun, PipelineError> {
+    let known = load::cells(&panel, known_events);
+    let plan = config.split.plan(panel.n_times());
+    let mut members = Members::new(config, context, &panel, plan, &known);
+    for (name, weight) in config.members() {
+        let since = Instant::now();
+        let detector = registry::build(name, config)?;
+        let result = detector.fit_score(&panel, &members.mask, plan, context);
+        members.take(name, weight, since, result)?;
+    }
+    let found = members.found;
+    let usable = calibration_cells(&panel, plan, &known);
+    Frame { config, panel, plan, known }.combine(found, |scores| {
+        let calibration = Calibration::fit(scores, usable.view(), &config.calibration)
+            .map_err(|error| error.to_string())?;
+        let log_p = calibration.log_p(scores).map_err(|error| error.to_string())?.log_p;
+        Ok((log_p, Some(calibration)))
+    })
+}
+
+/// The cells that the null of a score is learnt from: held out from the fit, and no known event.
+fn calibration_cells(panel: &Panel, plan: ScoringPlan, known: &Array2<bool>) -> Array2<bool> {
+    let mut usable = known.mapv(|known| !known);
+    if let ScoringPlan::Split { train_len } = plan
+        && train_len < panel.n_times()
+    {
+        usable.slice_mut(s![.., ..train_len]).fill(false);
+    }
+    usable
+}
+
+/// Scores a panel with detectors and calibrations out of a checkpoint.
+///
+/// # Errors
+/// When a state does not fit its detector, or nothing can score.
+pub fn score_level(
+    config: &Config,
+    panel: Panel,
+    known_events: &[Interval],
+    state: &crate::checkpoint::LevelState,
+    context: &FitContext,
+) -> Result<LevelRun, PipelineError> {
+    let known = load::cells(&panel, known_events);
+    // Nothing is fitted here, so no cell is in training.
+    let plan = ScoringPlan::Split { train_len: 0 };
+    let mut members = Members::new(config, context, &panel, plan, &known);
+    let weights = config.members();
+    for (name, kept) in &state.detectors {
+        let since = Instant::now();
+        let detector = registry::build(*name, config)?;
+        // A state that does not fit is an error, not a skipped detector: the checkpoint is wrong.
+        let fitted = detector.restore(kept.clone(), context)?;
+        let result = fitted.score(&panel, context).map(|scores| (fitted, scores));
+        members.take(*name, weights.get(name).copied().unwrap_or(1.0), since, result)?;
+    }
+    let places: Vec<Option<usize>> = panel
+        .keys()
+        .iter()
+        .map(|key| state.keys.iter().position(|k| k == key))
+        .collect();
+    let found = members.found;
+    Frame { config, panel, plan, known }.combine(found, |scores| {
+        let calibration = state.calibrations.get(&scores.detector).ok_or_else(|| {
+            "the checkpoint has no calibration for it: train again".to_string()
+        })?;
+        Ok((calibration.log_p_of(scores.score.view(), &places).log_p, Some(calibration.clone())))
+    })
+}

@@ -1,0 +1,184 @@
+//! From a config to panels: generate if there is nothing to read, read, aggregate, mark intervals.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use ndarray::Array2;
+
+use super::PipelineError;
+use crate::{
+    config::Config,
+    detectors::Progress,
+    panel::{AggregationPlan, Aggregator, Panel, clock_secs},
+    source::{
+        GeneratedSummary, Interval, IntervalSpec, ReadSummary, RejectLog, generate_funnel,
+        generate_weekly, read, read_intervals,
+    },
+};
+
+/// What was read.
+pub struct Loaded {
+    /// One panel per level of the config, in its order.
+    pub panels: Vec<Panel>,
+    /// Labelled intervals, if there are any labels.
+    pub labels: Option<Vec<Interval>>,
+    pub known_events: Vec<Interval>,
+    pub summary: ReadSummary,
+    /// The input as the run's config should name it to be replayed.
+    pub input: PathBuf,
+}
+
+/// File names of generated data.
+#[derive(Clone, Debug)]
+pub struct GeneratedFiles {
+    pub data: PathBuf,
+    pub labels: PathBuf,
+    /// Funnels only.
+    pub known_events: Option<PathBuf>,
+}
+
+/// Writes the data that `[generate]` asks for into `dir`.
+///
+/// # Errors
+/// When a file cannot be written, or nothing is asked for.
+pub fn generate(
+    config: &Config,
+    dir: &Path,
+    extension: &str,
+    progress: &dyn Progress,
+) -> Result<(GeneratedFiles, GeneratedSummary), PipelineError> {
+    fs::create_dir_all(dir).map_err(PipelineError::io(dir))?;
+    let labels = dir.join("labels.csv");
+    let mut started = false;
+    let mut tick = |done: u64, total: u64| {
+        if !started {
+            progress.start("generating", total);
+            started = true;
+        }
+        progress.advance_to(done);
+    };
+    let result = if let Some(spec) = &config.generate.weekly {
+        let data = dir.join(format!("events.{extension}"));
+        let summary = generate_weekly(spec, &data, &labels, &mut tick)?;
+        (GeneratedFiles { data, labels, known_events: None }, summary)
+    } else if let Some(spec) = &config.generate.funnel {
+        let data = dir.join(format!("funnel.{extension}"));
+        let events = dir.join("known_events.csv");
+        let summary = generate_funnel(spec, &data, &labels, &events, &mut tick)?;
+        (GeneratedFiles { data, labels, known_events: Some(events) }, summary)
+    } else {
+        return Err(PipelineError::Other(
+            "the config has no [generate.weekly] or [generate.funnel] table: add one, or give --input".into(),
+        ));
+    };
+    progress.finish();
+    Ok(result)
+}
+
+/// Reads everything that the config names. `rejected` is where refused rows go; `data_dir` is
+/// where data are generated when there is no input.
+///
+/// # Errors
+/// When the input cannot be read or makes no panel.
+pub fn load(
+    config: &Config,
+    data_dir: &Path,
+    rejected: &Path,
+    progress: &Arc<dyn Progress>,
+) -> Result<Loaded, PipelineError> {
+    let mut labels = config.source.labels.as_ref().map(PathBuf::from);
+    let mut known_events = config.source.known_events.as_ref().map(PathBuf::from);
+    let input = match &config.source.path {
+        Some(path) => PathBuf::from(path),
+        None => {
+            let (files, _) = generate(config, data_dir, "csv", progress.as_ref())?;
+            labels = labels.or(Some(files.labels));
+            known_events = known_events.or(files.known_events);
+            files.data
+        }
+    };
+    let (aggregator, summary) = aggregate(config, &input, rejected, progress.as_ref())?;
+    let groups = config.panel.groups();
+    let panels = config
+        .panel
+        .levels
+        .iter()
+        .map(|level| aggregator.build(level, &groups, config.panel.scope()))
+        .collect::<Result<Vec<_>, _>>()?;
+    let spec = IntervalSpec {
+        id_columns: config.panel.id_columns(),
+        delimiter: None,
+        time_format: config.source.time_format.clone(),
+        time_zone: config.source.zone(),
+        ambiguous_time: config.source.ambiguous_time,
+    };
+    let intervals = |path: &PathBuf| read_intervals(path, &spec);
+    let labels = labels.as_ref().map(intervals).transpose()?;
+    let known_events = known_events.as_ref().map(intervals).transpose()?.unwrap_or_default();
+    Ok(Loaded { panels, labels, known_events, summary, input })
+}
+
+fn aggregate(
+    config: &Config,
+    input: &Path,
+    rejected: &Path,
+    progress: &dyn Progress,
+) -> Result<(Aggregator, ReadSummary), PipelineError> {
+    let spec = config.source.spec(&input.to_string_lossy(), &config.panel);
+    let mut aggregator = Aggregator::new(AggregationPlan {
+        step: config.panel.step,
+        time_zone: config.source.zone(),
+        id_columns: config.panel.id_columns(),
+        metrics: config.panel.metrics.clone(),
+        duplicates: config.panel.duplicates,
+        spans: config.panel.spans,
+    });
+    let mut rejects = RejectLog::writing_to(rejected);
+    let mut started = false;
+    let mut tick = |done: u64, total: u64| {
+        if !started {
+            progress.start("reading", total);
+            started = true;
+        }
+        progress.advance_to(done);
+    };
+    let summary = read(&spec, &mut tick, &mut rejects, &mut |batch| {
+        aggregator.push(&batch.frame).map_err(Into::into)
+    });
+    progress.finish();
+    rejects.flush()?;
+    Ok((aggregator, summary?))
+}
+
+/// Where an interval lies on a panel: the series that it names, and its steps.
+///
+/// An interval that names an id column which the level does not have (a key's label, at the level
+/// of pairs) lies nowhere on it.
+pub fn places(panel: &Panel, interval: &Interval) -> (Vec<usize>, std::ops::Range<usize>) {
+    let calendar = panel.calendar();
+    let clock = |secs| clock_secs(calendar.step(), secs, calendar.time_zone());
+    let steps = calendar.range_of(clock(interval.start), clock(interval.end));
+    let series = panel
+        .keys()
+        .iter()
+        .enumerate()
+        .filter(|(_, key)| interval.covers(panel.level(), key))
+        .map(|(i, _)| i)
+        .collect();
+    (series, steps)
+}
+
+/// The cells `[series, time]` that any of the intervals covers.
+pub fn cells(panel: &Panel, intervals: &[Interval]) -> Array2<bool> {
+    let mut covered = Array2::from_elem((panel.n_series(), panel.n_times()), false);
+    for interval in intervals {
+        let (series, steps) = places(panel, interval);
+        for s in series {
+            covered.slice_mut(ndarray::s![s, steps.clone()]).fill(true);
+        }
+    }
+    covered
+}

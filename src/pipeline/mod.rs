@@ -1,0 +1,31 @@
+//! Wires the stages: the only room that knows every other. Nothing here prints; the command line
+//! shows the [`RunSummary`] that comes back.
+//!
+//! ```text
+//! load     config -> panels, labels, known events
+//! level    panel -> every detector's scores -> p-values -> one verdict per point
+//! quality  verdicts + labels -> figures
+//! pages    verdicts -> what the report draws
+//! flags    verdicts -> columns of the flags files
+//! run      all of it into one directory that appears whole or not at all
+//! ```
+
+mod error;
+mod flags;
+mod level;
+mod load;
+mod pages;
+mod quality;
+mod registry;
+mod run;
+mod summary;
+
+pub use error::PipelineError;
+pub use load::{GeneratedFiles, generate};
+pub use run::{Job, RUN_FILE, detect, report, run, train};
+pub use summary::{
+    CalibrationRow, FallbackNote, LevelSummary, QualityRow, RunSummary, TrainingSummary,
+};
+
+pub use crate::detectors::{Progress, Silent};
+pub use crate::report::ChartFormat;

@@ -1,0 +1,439 @@
+//! What the report draws, taken out of levels: the top series, the table of anomalies, the heat
+//! map, the figures.
+
+use std::{collections::BTreeMap, ops::Range};
+
+use ndarray::Array2;
+
+use super::{
+    flags,
+    level::{LevelRun, MemberRun},
+    load::{self, Loaded},
+    summary::{LevelSummary, RunSummary},
+};
+use crate::{
+    config::Config,
+    detectors::{DetectorName, ScoringPlan, lstm_autoencoder::FittedLstm},
+    ensemble::{AnomalyType, Direction, Severity},
+    panel::{Panel, Step},
+    report::{
+        AnomalyRow, Heatmap, HeatmapRow, LevelReport, Mark, MetricTable, ReconstructionPanel,
+        ReportData, SeriesChart, SeriesTally, TrainingCurve, file_stem, rank,
+    },
+};
+
+/// Rows of the anomaly table that a report keeps; the flags files hold all.
+const MAX_ROWS: usize = 5_000;
+/// Series of a heat map that a report keeps.
+const MAX_HEATMAP_ROWS: usize = 60;
+
+/// Everything that the report of a run shows.
+pub fn report_data(
+    config: &Config,
+    loaded: &Loaded,
+    levels: &[LevelRun],
+    summary: &RunSummary,
+) -> ReportData {
+    let mut data = ReportData {
+        title: summary.name.clone(),
+        facts: facts(summary),
+        notes: summary.warnings.clone(),
+        ..ReportData::default()
+    };
+    for (level, told) in levels.iter().zip(&summary.levels) {
+        let page = LevelPage::new(config, loaded, level);
+        let mut charts = page.charts();
+        let chart_of: BTreeMap<usize, String> =
+            charts.iter().map(|(series, chart)| (*series, chart.id.clone())).collect();
+        data.anomalies.extend(page.rows(&chart_of));
+        data.charts.extend(charts.drain(..).map(|(_, chart)| chart));
+        data.levels.push(page.summary());
+        data.quality.extend(tables(told));
+        if data.training.is_none() {
+            data.training = training(level);
+        }
+    }
+    data.anomalies.sort_by(|a, b| {
+        a.p_value
+            .total_cmp(&b.p_value)
+            .then_with(|| b.score.total_cmp(&a.score))
+            .then_with(|| a.key.cmp(&b.key))
+            .then_with(|| a.time_label.cmp(&b.time_label))
+    });
+    if data.anomalies.len() > MAX_ROWS {
+        data.notes.push(format!(
+            "the table holds the {MAX_ROWS} strongest of {} anomalies; the flags files hold all",
+            data.anomalies.len()
+        ));
+        data.anomalies.truncate(MAX_ROWS);
+    }
+    data
+}
+
+/// One level on its way onto the page.
+struct LevelPage<'a> {
+    config: &'a Config,
+    level: &'a LevelRun,
+    panel: &'a Panel,
+    known: BTreeMap<(usize, usize), String>,
+    labels: Vec<(Vec<usize>, Range<usize>)>,
+    known_ranges: Vec<(Vec<usize>, Range<usize>, String)>,
+    /// Series with anomalies, ranked.
+    order: Vec<usize>,
+    tallies: Vec<SeriesTally>,
+}
+
+impl<'a> LevelPage<'a> {
+    fn new(config: &'a Config, loaded: &Loaded, level: &'a LevelRun) -> Self {
+        let panel = &level.panel;
+        let mut series_of = Vec::new();
+        let mut tallies = Vec::new();
+        for s in 0..panel.n_series() {
+            let flagged = flagged_steps(level, s);
+            if flagged.is_empty() {
+                continue;
+            }
+            let ratios = flagged.iter().map(|&t| level.output.deviation_ratio[[s, t]]);
+            tallies.push(SeriesTally {
+                label: panel.keys()[s].to_string(),
+                n_anomalies: flagged.len(),
+                largest_deviation_ratio: ratios.fold(f64::NAN, f64::max),
+            });
+            series_of.push(s);
+        }
+        let order = rank(&tallies).into_iter().map(|i| series_of[i]).collect();
+        let labels = loaded.labels.iter().flatten().map(|i| load::places(panel, i)).collect();
+        let known_ranges = loaded
+            .known_events
+            .iter()
+            .map(|interval| {
+                let (series, steps) = load::places(panel, interval);
+                (series, steps, interval.kind.clone())
+            })
+            .collect();
+        Self {
+            config,
+            level,
+            panel,
+            known: flags::known_event_names(panel, &loaded.known_events),
+            labels,
+            known_ranges,
+            order,
+            tallies,
+        }
+    }
+
+    fn summary(&self) -> LevelReport {
+        let output = &self.level.output;
+        let count = |matches: &dyn Fn(&(usize, usize)) -> bool| {
+            output
+                .is_anomaly
+                .indexed_iter()
+                .filter(|(cell, flagged)| **flagged && matches(cell))
+                .count()
+        };
+        LevelReport {
+            name: self.panel.level().name.clone(),
+            n_series: self.panel.n_series(),
+            n_points: output.log_p.iter().filter(|p| !p.is_nan()).count(),
+            n_anomalies: count(&|_| true),
+            by_severity: Severity::ALL
+                .iter()
+                .map(|s| (*s, count(&|cell| output.severity[*cell] == Some(*s))))
+                .collect(),
+            by_type: AnomalyType::ALL
+                .iter()
+                .map(|k| (*k, count(&|cell| output.kind[*cell] == Some(*k))))
+                .filter(|(_, n)| *n > 0)
+                .collect(),
+            ranking: self.tallies.clone(),
+            heatmap: Some(self.heatmap()),
+        }
+    }
+
+    fn heatmap(&self) -> Heatmap {
+        let calendar = self.panel.calendar();
+        let rows: Vec<usize> = if self.order.is_empty() {
+            (0..self.panel.n_series().min(MAX_HEATMAP_ROWS)).collect()
+        } else {
+            self.order.iter().copied().take(MAX_HEATMAP_ROWS).collect()
+        };
+        Heatmap {
+            times: (0..self.panel.n_times()).map(|t| calendar.start(t)).collect(),
+            step_secs: calendar.step().secs(),
+            clock: clock(self.panel),
+            left_out: self.panel.n_series() - rows.len(),
+            rows: rows
+                .into_iter()
+                .map(|s| HeatmapRow {
+                    label: self.panel.keys()[s].to_string(),
+                    n_anomalies: flagged_steps(self.level, s).len(),
+                    scores: self.level.output.score.row(s).to_vec(),
+                })
+                .collect(),
+        }
+    }
+
+    /// The charts of the top series, by their place in the panel.
+    fn charts(&self) -> Vec<(usize, SeriesChart)> {
+        let mut ids: BTreeMap<String, usize> = BTreeMap::new();
+        self.order
+            .iter()
+            .take(self.config.report.top)
+            .map(|&s| {
+                let mut chart = self.chart(s);
+                let n = ids.entry(chart.id.clone()).or_insert(0);
+                *n += 1;
+                if *n > 1 {
+                    chart.id = format!("{}-{n}", chart.id);
+                }
+                (s, chart)
+            })
+            .collect()
+    }
+
+    fn chart(&self, s: usize) -> SeriesChart {
+        let (panel, output) = (self.panel, &self.level.output);
+        let metric = self.leading_metric(s);
+        let line = |values: &ndarray::Array3<f64>| {
+            values.slice(ndarray::s![s, .., metric]).to_vec()
+        };
+        let marks = flagged_steps(self.level, s)
+            .into_iter()
+            .filter_map(|t| {
+                Some(Mark {
+                    index: t,
+                    severity: output.severity[[s, t]]?,
+                    kind: output.kind[[s, t]]?,
+                    direction: Direction::from_sign(output.direction[[s, t]]),
+                })
+            })
+            .collect();
+        let ranges = |all: &[(Vec<usize>, Range<usize>)]| {
+            let mine = all.iter().filter(|(series, _)| series.contains(&s));
+            mine.map(|(_, steps)| steps.clone()).filter(|r| !r.is_empty()).collect::<Vec<_>>()
+        };
+        SeriesChart {
+            id: file_stem(&panel.level().name, &panel.keys()[s].to_string()),
+            title: panel.keys()[s].to_string(),
+            level: panel.level().name.clone(),
+            metric: panel.metrics()[metric].name.clone(),
+            step_secs: panel.calendar().step().secs(),
+            times: (0..panel.n_times()).map(|t| panel.calendar().start(t)).collect(),
+            clock: clock(panel),
+            observed: panel.metric(s, metric).to_vec(),
+            expected: line(&output.expected),
+            lower: line(&output.lower),
+            upper: line(&output.upper),
+            interval_level: self.config.nb2.interval_level,
+            marks,
+            known_events: self
+                .known_ranges
+                .iter()
+                .filter(|(series, steps, _)| !steps.is_empty() && series.contains(&s))
+                .map(|(_, steps, kind)| (steps.clone(), kind.clone()))
+                .collect(),
+            truth: ranges(&self.labels),
+            training_until: match self.level.plan {
+                ScoringPlan::Split { train_len } if train_len > 0 => {
+                    Some(train_len.min(panel.n_times()))
+                }
+                _ => None,
+            },
+            reconstruction: self.reconstruction(s, metric),
+            log_values: false,
+        }
+    }
+
+    /// The metric that leads most of the series' anomalies, the first of them on a tie.
+    fn leading_metric(&self, s: usize) -> usize {
+        let mut votes = vec![0_usize; self.panel.n_metrics()];
+        for t in flagged_steps(self.level, s) {
+            votes[usize::from(self.level.output.leading_metric[[s, t]])] += 1;
+        }
+        let best = votes.iter().copied().max().unwrap_or(0);
+        votes.iter().position(|v| *v == best).unwrap_or(0)
+    }
+
+    fn reconstruction(&self, s: usize, metric: usize) -> Option<ReconstructionPanel> {
+        let member = self.level.members.iter().find(|m| m.name == DetectorName::LstmAutoencoder)?;
+        let expected = member.scores.expected.as_ref()?;
+        let error = member.scores.score.row(s).to_vec();
+        if error.iter().all(|e| e.is_nan()) {
+            return None;
+        }
+        Some(ReconstructionPanel {
+            unit: self.panel.metrics()[metric].name.clone(),
+            observed: self.panel.metric(s, metric).to_vec(),
+            reconstructed: expected.slice(ndarray::s![s, .., metric]).to_vec(),
+            threshold: self.threshold(member, s, &error),
+            error,
+        })
+    }
+
+    /// The error whose p-value is the decision's: found by bisection on the calibration, which
+    /// rises with the error.
+    fn threshold(&self, member: &MemberRun, s: usize, error: &[f64]) -> f64 {
+        let Some(calibration) = self.level.calibrations.get(&member.name) else { return f64::NAN };
+        let wanted = (1.0 - self.config.decision.level).ln();
+        let log_p = |value: f64| {
+            let raw = Array2::from_elem((1, 1), value);
+            calibration.log_p_of(raw.view(), &[Some(s)]).log_p[[0, 0]]
+        };
+        let mut high = error.iter().copied().filter(|e| e.is_finite()).fold(1e-9, f64::max);
+        for _ in 0..20 {
+            if log_p(high) <= wanted {
+                break;
+            }
+            high *= 2.0;
+        }
+        if log_p(high) > wanted {
+            return f64::NAN; // the calibration sample is too small to support this level
+        }
+        let mut low = 0.0;
+        for _ in 0..60 {
+            let middle = 0.5 * (low + high);
+            if log_p(middle) <= wanted { high = middle } else { low = middle }
+        }
+        high
+    }
+
+    fn rows(&self, chart_of: &BTreeMap<usize, String>) -> Vec<AnomalyRow> {
+        let output = &self.level.output;
+        let mut rows = Vec::new();
+        for ((s, t), _) in output.is_anomaly.indexed_iter().filter(|(_, flagged)| **flagged) {
+            let (Some(severity), Some(kind)) = (output.severity[[s, t]], output.kind[[s, t]]) else {
+                continue;
+            };
+            let metric = usize::from(output.leading_metric[[s, t]]);
+            let flagged_by =
+                output.members.iter().filter(|m| m.flagged[[s, t]]).map(|m| m.name.to_string());
+            rows.push(AnomalyRow {
+                level: self.panel.level().name.clone(),
+                key: self.panel.keys()[s].to_string(),
+                time_label: self.panel.calendar().label(t),
+                metric: self.panel.metrics()[metric].name.clone(),
+                observed: self.panel.values()[[s, t, metric]],
+                expected: output.expected[[s, t, metric]],
+                lower: output.lower[[s, t, metric]],
+                upper: output.upper[[s, t, metric]],
+                deviation_percent: output.deviation_percentage[[s, t]],
+                score: output.score[[s, t]],
+                p_value: output.log_p[[s, t]].exp(),
+                confidence: output.confidence[[s, t]],
+                severity,
+                kind,
+                direction: Direction::from_sign(output.direction[[s, t]]),
+                n_models_flagged: usize::from(output.n_models_flagged[[s, t]]),
+                detectors: flagged_by.collect(),
+                known_event: self.known.get(&(s, t)).cloned(),
+                chart: chart_of.get(&s).cloned(),
+            });
+        }
+        rows
+    }
+}
+
+fn flagged_steps(level: &LevelRun, s: usize) -> Vec<usize> {
+    let row = level.output.is_anomaly.row(s);
+    row.iter().enumerate().filter(|(_, flagged)| **flagged).map(|(t, _)| t).collect()
+}
+
+/// The clock that a chart's axis is on: named below a day, where it is not the reader's own.
+fn clock(panel: &Panel) -> String {
+    match panel.calendar().step() {
+        Step::Seconds(_) => "UTC".into(),
+        _ => String::new(),
+    }
+}
+
+fn facts(summary: &RunSummary) -> Vec<(String, String)> {
+    let fact = |name: &str, value: String| (name.to_string(), value);
+    let rejected: u64 = summary.rejected.values().sum();
+    vec![
+        fact("version", summary.version.clone()),
+        fact("device", summary.device.clone()),
+        fact("seed", summary.seed.to_string()),
+        fact("rows", summary.rows.to_string()),
+        fact("rejected rows", rejected.to_string()),
+        fact("data fingerprint", summary.data_fingerprint.chars().take(16).collect()),
+    ]
+}
+
+fn training(level: &LevelRun) -> Option<TrainingCurve> {
+    let member = level.members.iter().find(|m| m.name == DetectorName::LstmAutoencoder)?;
+    let curve = member.fitted.as_any().downcast_ref::<FittedLstm>()?.curve();
+    Some(TrainingCurve {
+        title: format!("LSTM autoencoder, level {}", level.panel.level().name),
+        train_loss: curve.epochs.iter().map(|(train, _)| f64::from(*train)).collect(),
+        validation_loss: curve.epochs.iter().map(|(_, held_out)| f64::from(*held_out)).collect(),
+        best_epoch: Some(curve.best_epoch),
+        ended: String::new(),
+    })
+}
+
+/// The tables of figures of one level.
+fn tables(level: &LevelSummary) -> Vec<MetricTable> {
+    const FIGURES: [(&str, &str); 9] = [
+        ("precision", "precision"),
+        ("recall", "recall"),
+        ("f1", "F1"),
+        ("fpr", "FPR"),
+        ("event_recall", "event recall"),
+        ("auc_pr", "AUC-PR"),
+        ("auc_roc", "AUC-ROC"),
+        ("false_alerts_per_series_year", "false alerts per series-year"),
+        ("mean_delay_steps", "mean delay (steps)"),
+    ];
+    let mut tables = Vec::new();
+    if !level.quality.is_empty() {
+        let mut columns = vec!["who".to_string(), "scope".to_string()];
+        columns.extend(FIGURES.iter().map(|(_, title)| title.to_string()));
+        tables.push(MetricTable {
+            title: format!("Against the labels, level {}", level.level),
+            columns,
+            rows: level
+                .quality
+                .iter()
+                .map(|row| {
+                    let mut cells = vec![row.who.clone(), row.scope.clone()];
+                    cells.extend(FIGURES.iter().map(|(key, _)| {
+                        let value = row.figures.get(*key).copied().flatten();
+                        value.map_or("–".into(), |x| format!("{x:.3}"))
+                    }));
+                    cells
+                })
+                .collect(),
+            note: "Points in training are left out. Event recall: share of labelled events with at least one flag inside.".into(),
+        });
+    }
+    if !level.calibration.is_empty() {
+        let labelled = level.calibration.iter().any(|row| row.labelled);
+        tables.push(MetricTable {
+            title: format!("Calibration, level {}", level.level),
+            columns: ["detector", "cells", "p ≤ 0.05", "p ≤ 0.01", "p ≤ 0.001", "inside interval"]
+                .map(String::from)
+                .to_vec(),
+            rows: level
+                .calibration
+                .iter()
+                .map(|row| {
+                    vec![
+                        row.detector.clone(),
+                        row.cells.to_string(),
+                        format!("{:.4}", row.p05),
+                        format!("{:.4}", row.p01),
+                        format!("{:.5}", row.p001),
+                        row.coverage.map_or("–".into(), |x| format!("{x:.4}")),
+                    ]
+                })
+                .collect(),
+            note: if labelled {
+                "On points outside every label and known event. An honest p-value is at or below 0.01 on 1 % of them; counts are discrete, so less is normal there.".into()
+            } else {
+                "There are no labels, so the anomalies are among these points.".into()
+            },
+        });
+    }
+    tables
+}

@@ -1,0 +1,28 @@
+//! From a detector's name to the detector with the config's parameters: the one place that names
+//! them all.
+
+use crate::{
+    config::Config,
+    detectors::{
+        Detector, DetectorError, DetectorName, lstm_autoencoder::LstmAutoencoder, nb2::Nb2,
+        rolling::RollingDetector, seasonal_profile::SeasonalProfileDetector, zscore::ZscoreDetector,
+    },
+};
+
+/// The detector of that name.
+///
+/// # Errors
+/// When a parameter is out of its range.
+pub fn build(name: DetectorName, config: &Config) -> Result<Box<dyn Detector>, DetectorError> {
+    Ok(match name {
+        DetectorName::LstmAutoencoder => {
+            Box::new(LstmAutoencoder::new(config.lstm_autoencoder.clone())?)
+        }
+        DetectorName::Nb2 => Box::new(Nb2::new(config.nb2.clone())?),
+        DetectorName::SeasonalProfile => {
+            Box::new(SeasonalProfileDetector::new(config.seasonal_profile.clone())?)
+        }
+        DetectorName::Zscore => Box::new(ZscoreDetector::new(config.zscore.clone())?),
+        DetectorName::Rolling => Box::new(RollingDetector::new(config.rolling.clone())?),
+    })
+}

@@ -1,0 +1,40 @@
+//! Raw rows from files, and made-up rows with known anomalies.
+//!
+//! Three jobs live here, all of them in bounded memory. [`read()`] turns CSV and Parquet files into
+//! [`Batch`]es of typed rows, which [`crate::panel::Aggregator`] adds up: a file is never held
+//! whole, so 20 million raw events cost no more memory than the cells they fall into.
+//! [`read_intervals`] reads labels and known events. [`generate_weekly`] and [`generate_funnel`]
+//! write data whose anomalies are known, which is how detection is measured.
+//!
+//! A bad row is never dropped in silence: it is counted by [`RejectReason`], kept by the
+//! [`RejectLog`] with its line and its text, and past a configured share the reading stops. A bad
+//! *file* (empty, without a needed column, not what its name says) stops it at once with a
+//! [`SourceError`] that ends with the remedy.
+//!
+//! The time of a row leaves this room as UTC epoch seconds. A time without an offset is read on
+//! the wall clock of [`SourceSpec::time_zone`]; what happens in the hour that comes twice in
+//! autumn is said explicitly by [`AmbiguousTime`].
+
+mod batch;
+mod columns;
+mod csv_rows;
+mod error;
+mod files;
+mod generate;
+mod intake;
+mod intervals;
+mod parquet_rows;
+mod read;
+mod rejects;
+mod spec;
+mod time;
+
+pub use batch::{BATCH_ROWS, Batch};
+pub use error::{PushError, SourceError};
+pub use generate::{FunnelSpec, GeneratedSummary, WeeklySpec, generate_funnel, generate_weekly};
+pub use intervals::{Interval, IntervalSpec, read_intervals};
+pub use read::{ReadSummary, read};
+pub use rejects::{RejectExample, RejectLog, RejectReason};
+pub use spec::{
+    AmbiguousTime, Filter, Format, IdColumn, Layout, MetricColumn, SourceSpec, TimeFormat,
+};
