@@ -8,6 +8,7 @@
 //! run time. Siblings never import each other.
 
 pub mod context;
+pub mod nb2;
 pub mod scores;
 
 pub use context::{FitContext, Progress, Silent};

@@ -1,4 +1,8 @@
 //! Special functions, the negative binomial distribution, quantiles and seeded random streams.
 //! Imports no other room.
 
+pub mod linalg;
+pub mod nb;
 pub mod random;
+pub mod robust;
+pub mod special;
