@@ -1,0 +1,1 @@
+//! The detector as a whole, on small panels.

@@ -1,0 +1,289 @@
+//! The fitted detector: coefficients per series, scoring of later panels, checkpoints.
+
+use std::{any::Any, collections::HashMap};
+
+use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
+
+use super::{
+    Nb2Fit, count_metrics,
+    design::Terms,
+    fit::Prediction,
+    params::Nb2Params,
+    score::{self, Interval},
+};
+use crate::{
+    detectors::{
+        DetectorError, DetectorName, DetectorState, FitContext, FittedDetector, Scores,
+        SeriesFailure,
+    },
+    panel::{Panel, SeriesKey, Step},
+};
+
+/// Layout of the checkpoint's JSON.
+const VERSION: u32 = 1;
+
+/// What became of one metric of one series.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum MetricOutcome {
+    Fitted(Nb2Fit),
+    /// Why not.
+    Failed(String),
+}
+
+impl MetricOutcome {
+    /// The fit, if there is one.
+    pub fn fit(&self) -> Option<&Nb2Fit> {
+        match self {
+            Self::Fitted(fit) => Some(fit),
+            Self::Failed(_) => None,
+        }
+    }
+}
+
+/// One series that was fitted, or was tried.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Nb2Series {
+    pub key: SeriesKey,
+    /// One per count metric, in the order of [`FittedNb2::metrics`].
+    pub metrics: Vec<MetricOutcome>,
+}
+
+impl Nb2Series {
+    /// Why nothing of the series could be fitted; `None` if something could.
+    fn failure(&self) -> Option<&str> {
+        self.metrics.iter().try_fold("no metric", |_, outcome| match outcome {
+            MetricOutcome::Fitted(_) => None,
+            MetricOutcome::Failed(reason) => Some(reason.as_str()),
+        })
+    }
+}
+
+/// NB2 after training.
+#[derive(Clone, Debug)]
+pub struct FittedNb2 {
+    state: State,
+    interval: Interval,
+    uncertain: bool,
+    index: HashMap<SeriesKey, usize>,
+}
+
+/// What a checkpoint keeps.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct State {
+    version: u32,
+    step: Step,
+    /// Start of step 0 of the models' time, on the calendar's clock.
+    origin: i64,
+    period_steps: f64,
+    centre: f64,
+    trend: bool,
+    metrics: Vec<String>,
+    series: Vec<Nb2Series>,
+}
+
+impl FittedNb2 {
+    pub(super) fn new(
+        params: &Nb2Params,
+        panel: &Panel,
+        period_steps: f64,
+        centre: f64,
+        series: Vec<Nb2Series>,
+    ) -> Self {
+        let metrics =
+            count_metrics(panel).into_iter().map(|m| panel.metrics()[m].name.clone()).collect();
+        let calendar = panel.calendar();
+        let state = State {
+            version: VERSION,
+            step: calendar.step(),
+            origin: calendar.origin(),
+            period_steps,
+            centre,
+            trend: params.trend,
+            metrics,
+            series,
+        };
+        Self::from_state(params, state)
+    }
+
+    fn from_state(params: &Nb2Params, state: State) -> Self {
+        let index = state.series.iter().enumerate().map(|(i, s)| (s.key.clone(), i)).collect();
+        Self {
+            interval: Interval::new(params.interval_level),
+            uncertain: params.parameter_uncertainty,
+            index,
+            state,
+        }
+    }
+
+    /// Rebuilds the detector from a checkpoint, after checking all of it.
+    pub(super) fn restore(params: &Nb2Params, state: DetectorState) -> Result<Self, DetectorError> {
+        let refuse = |reason: String| DetectorError::State { detector: DetectorName::Nb2, reason };
+        let state: State = serde_json::from_value(state.json)
+            .map_err(|error| refuse(format!("{error}; train again")))?;
+        state.check().map_err(refuse)?;
+        Ok(Self::from_state(params, state))
+    }
+
+    /// The names of the metrics that are modelled.
+    pub fn metrics(&self) -> &[String] {
+        &self.state.metrics
+    }
+
+    /// All series of the training, in the panel's order.
+    pub fn series(&self) -> &[Nb2Series] {
+        &self.state.series
+    }
+
+    /// The fit of one metric of one series, by their names.
+    pub fn fit_of(&self, key: &SeriesKey, metric: &str) -> Option<&Nb2Fit> {
+        let place = self.state.metrics.iter().position(|m| m == metric)?;
+        self.state.series[*self.index.get(key)?].metrics.get(place)?.fit()
+    }
+
+    /// `alpha` of one metric of one series, from which, with the expected count `mu`, the variance
+    /// `mu + alpha mu^2` of a Pearson residual follows.
+    pub fn dispersion(&self, key: &SeriesKey, metric: &str) -> Option<f64> {
+        self.fit_of(key, metric).map(|fit| fit.dispersion)
+    }
+
+    pub(super) fn failures_of_training(&self) -> Vec<SeriesFailure> {
+        let failed = |(series, s): (usize, &Nb2Series)| {
+            s.failure().map(|reason| SeriesFailure { series, reason: reason.to_string() })
+        };
+        self.state.series.iter().enumerate().filter_map(failed).collect()
+    }
+
+    fn terms(&self, fourier_k: usize) -> Terms {
+        let State { period_steps, centre, trend, .. } = self.state;
+        Terms { period: period_steps, fourier_k, trend, centre }
+    }
+
+    /// The places in `panel` of the modelled metrics.
+    fn places(&self, panel: &Panel) -> Result<Vec<usize>, DetectorError> {
+        let refuse = |reason| DetectorError::State { detector: DetectorName::Nb2, reason };
+        if panel.calendar().step() != self.state.step {
+            return Err(refuse(format!(
+                "it was trained on steps of one {}, the panel has steps of one {}; train again, or aggregate alike",
+                String::from(self.state.step),
+                String::from(panel.calendar().step()),
+            )));
+        }
+        let place = |name: &String| {
+            panel.find_metric(name).ok_or_else(|| {
+                refuse(format!("it knows the metric `{name}`, which the panel lacks; train again"))
+            })
+        };
+        self.state.metrics.iter().map(place).collect()
+    }
+
+    /// The regressors of every step of `panel`, `[time, column]` flat, per number of harmonics in use.
+    fn regressors(&self, panel: &Panel) -> HashMap<usize, Vec<f64>> {
+        let first = -panel.calendar().offset_of(self.state.origin);
+        let mut by_k = HashMap::new();
+        let fits = self.state.series.iter().flat_map(|s| &s.metrics).filter_map(MetricOutcome::fit);
+        for fit in fits {
+            by_k.entry(fit.fourier_k).or_insert_with(|| {
+                let terms = self.terms(fit.fourier_k);
+                let mut rows = vec![0.0; panel.n_times() * terms.n_columns()];
+                for (t, row) in rows.chunks_mut(terms.n_columns()).enumerate() {
+                    terms.row(first as f64 + t as f64, row);
+                }
+                rows
+            });
+        }
+        by_k
+    }
+}
+
+impl FittedDetector for FittedNb2 {
+    /// In sample for the steps of the training, out of sample for later ones.
+    fn score(&self, panel: &Panel, context: &FitContext) -> Result<Scores, DetectorError> {
+        let places = self.places(panel)?;
+        let regressors = self.regressors(panel);
+        let mut scores = Scores::empty(DetectorName::Nb2, panel);
+        score::prepare(&mut scores, panel.n_metrics());
+        let failures: Result<Vec<Option<String>>, DetectorError> =
+            score::rows(&mut scores, panel.n_metrics())
+                .into_par_iter()
+                .enumerate()
+                .map(|(series, mut row)| {
+                    context.check_cancelled()?;
+                    let Some(&known) = self.index.get(&panel.keys()[series]) else {
+                        return Ok(Some("not seen in training; train again to cover it".into()));
+                    };
+                    let model = &self.state.series[known];
+                    let fit_of = |metric: usize| {
+                        let place = places.iter().position(|p| *p == metric)?;
+                        model.metrics.get(place)?.fit()
+                    };
+                    row.fill(panel.series(series), &places, self.interval, |t, metric| {
+                        let Some(fit) = fit_of(metric) else { return Prediction::NONE };
+                        let width = fit.coefficients.len();
+                        let rows = &regressors[&fit.fourier_k];
+                        fit.predict(&rows[t * width..(t + 1) * width], self.uncertain)
+                    });
+                    Ok(model.failure().map(str::to_string))
+                })
+                .collect();
+        scores.failures = failures?
+            .into_iter()
+            .enumerate()
+            .filter_map(|(series, reason)| reason.map(|reason| SeriesFailure { series, reason }))
+            .collect();
+        Ok(scores)
+    }
+
+    fn state(&self) -> Result<DetectorState, DetectorError> {
+        let json = serde_json::to_value(&self.state).map_err(|error| DetectorError::State {
+            detector: DetectorName::Nb2,
+            reason: error.to_string(),
+        })?;
+        Ok(DetectorState { json, weights: None })
+    }
+
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+}
+
+impl State {
+    /// The first thing that is wrong with what a checkpoint says.
+    fn check(&self) -> Result<(), String> {
+        if self.version != VERSION {
+            return Err(format!(
+                "it has version {}, this program reads version {VERSION}; train again",
+                self.version
+            ));
+        }
+        if !(self.period_steps > 2.0 && self.period_steps.is_finite() && self.centre.is_finite()) {
+            return Err("its period or centre is no valid number; train again".into());
+        }
+        let mut keys = std::collections::HashSet::new();
+        for series in &self.series {
+            let fits = series.metrics.iter().filter_map(MetricOutcome::fit);
+            let sound = series.metrics.len() == self.metrics.len()
+                && fits.into_iter().all(|fit| self.is_sound(fit));
+            if !sound || !keys.insert(&series.key) {
+                return Err(format!("its series `{}` is damaged; train again", series.key));
+            }
+        }
+        Ok(())
+    }
+
+    fn is_sound(&self, fit: &Nb2Fit) -> bool {
+        let n = 1 + 2 * fit.fourier_k + usize::from(self.trend);
+        let numbers = fit.coefficients.iter().chain(&fit.covariance);
+        fit.fourier_k <= 6
+            && fit.coefficients.len() == n
+            && fit.covariance.len() == n * (n + 1) / 2
+            && numbers.into_iter().all(|v| v.is_finite())
+            && fit.dispersion >= 0.0
+            && fit.dispersion.is_finite()
+            && fit.excess_dispersion >= 0.0
+            && fit.excess_dispersion.is_finite()
+    }
+}

@@ -1,0 +1,383 @@
+//! The regression of one series: log link, seasonal terms, trend, and the dispersion.
+//!
+//! For counts `y(t)` with `ln mu(t) = x(t)' beta` and variance `mu + alpha mu^2` the
+//! log-likelihood is concave in `beta` for any fixed `alpha`, so Newton's method with the observed
+//! information finds its one optimum. `beta` and `alpha` are orthogonal in expectation: alternating
+//! one step of each converges almost as fast as a joint Newton method and needs no cross terms.
+
+use super::{
+    design::{Design, dot},
+    exceedances::{Exceedances, curvature},
+};
+use crate::math::linalg::Cholesky;
+
+/// The linear predictor stays within this, so that no mean over- or underflows.
+pub(super) const MAX_LN_MEAN: f64 = 40.0;
+
+/// Largest change of any linear predictor in one step; Newton on an exponential overshoots far
+/// from its optimum.
+const MAX_STEP: f64 = 1.5;
+
+/// Rounds of a fit before it is given up; almost all need fewer than ten.
+const MAX_ROUNDS: usize = 300;
+
+/// From this round on the steps are short ones.
+const CAREFUL_FROM: usize = 25;
+
+/// Largest dispersion that a fit answers with.
+const MAX_DISPERSION: f64 = 1e3;
+
+/// What pulls the coefficients towards plausible values.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Prior {
+    /// One precision (1 / variance) per column; 0 = flat.
+    pub precision: Vec<f64>,
+    /// Adds half an event to what the intercept sees, so that a series of zeros has a finite fit.
+    pub half_event: bool,
+    /// The dispersion has an exponential prior with this rate; 0 = flat. Without it a series with a
+    /// handful of events can take any dispersion.
+    pub dispersion_rate: f64,
+}
+
+/// How the dispersion is estimated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Dispersion {
+    /// By maximum likelihood: biased low on short series.
+    Ml,
+    /// By the likelihood adjusted for the fitted coefficients (Cox and Reid 1987).
+    CoxReid,
+}
+
+/// One series and the room that its fits work in.
+#[derive(Debug)]
+pub(super) struct Workspace {
+    /// The means of the last fit or refinement, at every step.
+    pub mean: Vec<f64>,
+    eta: Vec<f64>,
+    residual: Vec<f64>,
+    weight: Vec<f64>,
+    fisher: Vec<f64>,
+    gram: Vec<f64>,
+    inverse: Vec<f64>,
+    step: Vec<f64>,
+    factor: Cholesky,
+    exceedances: Exceedances,
+}
+
+impl Workspace {
+    pub fn new(design: &Design) -> Self {
+        let n = design.n_times();
+        Self {
+            mean: vec![0.0; n],
+            eta: vec![0.0; n],
+            residual: vec![0.0; n],
+            weight: vec![0.0; n],
+            fisher: vec![0.0; n],
+            gram: vec![0.0; design.n_pairs()],
+            inverse: vec![0.0; design.n_pairs()],
+            step: vec![0.0; design.n_columns],
+            factor: Cholesky::new(design.n_columns),
+            exceedances: Exceedances::default(),
+        }
+    }
+}
+
+/// How a fit moves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Pace {
+    /// Full Newton steps.
+    Newton,
+    /// With at least the expected curvature, where the observed one is next to nothing because a
+    /// mean is far above its count: ends the rare cycle between two overshoots.
+    Careful,
+}
+
+/// Where a fit stands: coefficients and dispersion.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Estimate {
+    pub beta: Vec<f64>,
+    pub dispersion: f64,
+}
+
+/// Why a fit ended without an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum FitFailure {
+    Singular,
+    NotConverged,
+}
+
+/// The counts of one series, and 1 for those that a fit may use, 0 for the others.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Observed<'a> {
+    pub counts: &'a [f64],
+    pub used: &'a [f64],
+}
+
+/// A regression problem: everything but the data.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Regression<'a> {
+    pub design: &'a Design,
+    pub prior: &'a Prior,
+    pub dispersion: Dispersion,
+}
+
+impl Regression<'_> {
+    /// A start: the mean count, no season, no trend, dispersion by moments.
+    pub fn start(&self, data: Observed<'_>) -> Estimate {
+        let n: f64 = data.used.iter().sum();
+        let total = dot(data.counts, data.used);
+        let mean = (total + 0.5) / n.max(1.0);
+        let excess: f64 = data
+            .counts
+            .iter()
+            .zip(data.used)
+            .map(|(y, w)| w * ((y - mean).powi(2) - y))
+            .sum::<f64>();
+        let mut beta = vec![0.0; self.design.n_columns];
+        beta[0] = mean.ln();
+        Estimate { beta, dispersion: (excess / (n * mean * mean)).clamp(0.0, 5.0) }
+    }
+
+    /// The joint optimum, from `start`. `work` then holds its means.
+    ///
+    /// # Errors
+    /// Without a prior: when the terms cannot be told apart, or when no finite optimum exists
+    /// (all counts zero, or zero through a part of the season that one term can single out).
+    pub fn fit(
+        &self,
+        data: Observed<'_>,
+        start: Estimate,
+        work: &mut Workspace,
+    ) -> Result<Estimate, FitFailure> {
+        let mut estimate = start;
+        work.exceedances.fill(data.counts, data.used);
+        self.predict(&estimate, work);
+        for round in 0..MAX_ROUNDS {
+            let pace = if round < CAREFUL_FROM { Pace::Newton } else { Pace::Careful };
+            let moved = self.step_beta(data, &mut estimate, pace, work)?;
+            let before = estimate.dispersion;
+            estimate.dispersion = self.step_dispersion(data, before, pace, work)?;
+            let drift =
+                (estimate.dispersion - before).abs() / (before + estimate.dispersion).max(1e-6);
+            // Counts beyond 1e10 leave so few digits to the dispersion's derivative that rounding
+            // keeps it moving.
+            let tolerance = if round < MAX_ROUNDS / 2 { 1e-9 } else { 1e-2 };
+            if moved.max(drift) < tolerance {
+                return Ok(estimate);
+            }
+        }
+        Err(FitFailure::NotConverged)
+    }
+
+    /// Moves an estimate from the fit on all points to the one on the points that `data` still
+    /// uses: `steps` steps of the coefficients with steps of the dispersion between them. Two are
+    /// enough where the points that were left out are a small part. `work` then holds the means.
+    pub fn refine(
+        &self,
+        data: Observed<'_>,
+        estimate: &mut Estimate,
+        steps: usize,
+        work: &mut Workspace,
+    ) -> Result<(), FitFailure> {
+        work.exceedances.fill(data.counts, data.used);
+        self.predict(estimate, work);
+        for step in 0..steps {
+            if step > 0 {
+                estimate.dispersion =
+                    self.step_dispersion(data, estimate.dispersion, Pace::Newton, work)?;
+            }
+            self.step_beta(data, estimate, Pace::Newton, work)?;
+        }
+        Ok(())
+    }
+
+    /// Fills `work.mean`.
+    pub fn predict(&self, estimate: &Estimate, work: &mut Workspace) {
+        work.eta.fill(0.0);
+        for (j, &b) in estimate.beta.iter().enumerate() {
+            for (eta, x) in work.eta.iter_mut().zip(self.design.column(j)) {
+                *eta += b * x;
+            }
+        }
+        for (mean, eta) in work.mean.iter_mut().zip(&work.eta) {
+            *mean = eta.clamp(-MAX_LN_MEAN, MAX_LN_MEAN).exp();
+        }
+    }
+
+    /// One Newton step of the coefficients at a fixed dispersion; returns the largest change of a
+    /// linear predictor.
+    fn step_beta(
+        &self,
+        data: Observed<'_>,
+        estimate: &mut Estimate,
+        pace: Pace,
+        work: &mut Workspace,
+    ) -> Result<f64, FitFailure> {
+        let alpha = estimate.dispersion;
+        for t in 0..work.mean.len() {
+            let (mu, y, used) = (work.mean[t], data.counts[t], data.used[t]);
+            let inverse = used / (1.0 + alpha * mu);
+            work.residual[t] = (y - mu) * inverse;
+            let share = (1.0 + alpha * y) / (1.0 + alpha * mu);
+            work.weight[t] =
+                mu * inverse * if pace == Pace::Newton { share } else { share.max(1.0) };
+        }
+        self.design.gram(&work.weight, &mut work.gram);
+        for j in 0..self.design.n_columns {
+            let precision = self.prior.precision[j];
+            work.gram[j * (j + 1) / 2 + j] += precision;
+            work.step[j] =
+                dot(self.design.column(j), &work.residual) - precision * estimate.beta[j];
+        }
+        if self.prior.half_event {
+            work.step[0] += 0.5;
+        }
+        if !work.factor.factor(&work.gram) {
+            return Err(FitFailure::Singular);
+        }
+        work.factor.solve(&mut work.step);
+        let change = self.largest_change(data, work);
+        if !change.is_finite() {
+            return Err(FitFailure::NotConverged);
+        }
+        let scale = if change > MAX_STEP { MAX_STEP / change } else { 1.0 };
+        for (b, step) in estimate.beta.iter_mut().zip(&work.step) {
+            *b += scale * step;
+        }
+        self.predict(estimate, work);
+        Ok(change)
+    }
+
+    /// The largest change of a linear predictor that the step makes at a used point.
+    fn largest_change(&self, data: Observed<'_>, work: &mut Workspace) -> f64 {
+        // `fisher` is free until the dispersion's step.
+        let change = &mut work.fisher;
+        change.fill(0.0);
+        for (j, &s) in work.step.iter().enumerate() {
+            for (c, x) in change.iter_mut().zip(self.design.column(j)) {
+                *c += s * x;
+            }
+        }
+        change.iter().zip(data.used).fold(0.0, |m: f64, (c, w)| m.max(c.abs() * w))
+    }
+
+    /// One Newton step of the log dispersion at fixed means.
+    fn step_dispersion(
+        &self,
+        data: Observed<'_>,
+        alpha: f64,
+        pace: Pace,
+        work: &mut Workspace,
+    ) -> Result<f64, FitFailure> {
+        let (score, curvature) = self.dispersion_score(data, alpha, work)?;
+        if alpha == 0.0 {
+            if score <= 0.0 {
+                return Ok(0.0);
+            }
+            // Leave the boundary by a parabola through it; the expected curvature is safe there.
+            let expected: f64 =
+                work.mean.iter().zip(data.used).map(|(mu, w)| w * 0.5 * mu * mu).sum();
+            return Ok((score / expected.max(1e-300)).clamp(1e-8, 1.0));
+        }
+        // By ln(alpha), in which the likelihood is closer to a parabola.
+        let first = alpha * score;
+        let second = alpha * alpha * curvature + first;
+        let step = if second < 0.0 { (-first / second).clamp(-1.5, 1.5) } else { first.signum() };
+        let step = if pace == Pace::Newton { step } else { 0.5 * step };
+        let next = (alpha * step.exp()).min(MAX_DISPERSION);
+        if next < 1e-8 {
+            // Heading for the boundary, if the likelihood falls from there.
+            let (at_zero, _) = self.dispersion_score(data, 0.0, work)?;
+            return Ok(if at_zero <= 0.0 { 0.0 } else { 1e-8 });
+        }
+        Ok(next)
+    }
+
+    /// First and second derivative of the (adjusted) log-likelihood by the dispersion, at the means
+    /// in `work`.
+    fn dispersion_score(
+        &self,
+        data: Observed<'_>,
+        alpha: f64,
+        work: &mut Workspace,
+    ) -> Result<(f64, f64), FitFailure> {
+        let (mut first, mut second) = work.exceedances.derivatives(alpha);
+        for t in 0..work.mean.len() {
+            if data.used[t] == 0.0 {
+                work.fisher[t] = 0.0;
+                continue;
+            }
+            let (mu, y) = (work.mean[t], data.counts[t]);
+            let z = alpha * mu;
+            let share = mu / (1.0 + z);
+            let (value, slope) = curvature(z, (1.0 + z).ln());
+            first += mu * mu * value - y * share;
+            second += mu * mu * mu * slope + y * share * share;
+            work.fisher[t] = share;
+        }
+        first -= self.prior.dispersion_rate;
+        if self.dispersion == Dispersion::CoxReid {
+            let (f, s) = self.cox_reid(work)?;
+            first += f;
+            second += s;
+        }
+        Ok((first, second))
+    }
+
+    /// Derivatives of `-1/2 ln det X'WX` by the dispersion, with the Fisher weights
+    /// `W = mu / (1 + alpha mu)` in `work.fisher`, for which `dW/d alpha = -W^2`. The second one
+    /// leaves out the change of the inverse, which only slows the last step a little.
+    fn cox_reid(&self, work: &mut Workspace) -> Result<(f64, f64), FitFailure> {
+        self.fisher_inverse(work)?;
+        let (mut first, mut second) = (0.0, 0.0);
+        for (pair, &value) in work.inverse.iter().enumerate() {
+            let products = self.design.product(pair);
+            let twice = if is_diagonal(pair) { 1.0 } else { 2.0 };
+            let (mut squares, mut cubes) = (0.0, 0.0);
+            for (x, w) in products.iter().zip(&work.fisher) {
+                let square = w * w * x;
+                squares += square;
+                cubes += square * w;
+            }
+            first += 0.5 * twice * value * squares;
+            second -= twice * value * cubes;
+        }
+        Ok((first, second))
+    }
+
+    /// Fills `work.inverse` with the inverse of `X'WX` plus the prior's precision, `W` from
+    /// `work.fisher`.
+    fn fisher_inverse(&self, work: &mut Workspace) -> Result<(), FitFailure> {
+        self.design.gram(&work.fisher, &mut work.gram);
+        for (j, precision) in self.prior.precision.iter().enumerate() {
+            work.gram[j * (j + 1) / 2 + j] += precision;
+        }
+        if !work.factor.factor(&work.gram) {
+            return Err(FitFailure::Singular);
+        }
+        work.factor.inverse_packed(&mut work.inverse);
+        Ok(())
+    }
+
+    /// The covariance of the coefficients (inverse Fisher information and prior), packed, at the
+    /// means in `work`.
+    pub fn covariance<'w>(
+        &self,
+        data: Observed<'_>,
+        dispersion: f64,
+        work: &'w mut Workspace,
+    ) -> Result<&'w [f64], FitFailure> {
+        for ((fisher, mean), used) in work.fisher.iter_mut().zip(&work.mean).zip(data.used) {
+            *fisher = used * mean / (1.0 + dispersion * mean);
+        }
+        self.fisher_inverse(work)?;
+        Ok(&work.inverse)
+    }
+}
+
+/// True for the packed places 0, 2, 5, 9, …
+fn is_diagonal(pair: usize) -> bool {
+    let root = ((8 * pair + 9) as f64).sqrt() as usize;
+    root * root == 8 * pair + 9
+}

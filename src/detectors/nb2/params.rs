@@ -1,0 +1,202 @@
+//! The parameters of NB2, and what makes them valid.
+
+use serde::{Deserialize, Serialize};
+
+pub use super::model::Dispersion;
+
+/// Which fit scores a point of the history.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Scoring {
+    /// A fit that left the point and its neighbours out: the point cannot hide itself.
+    CrossFitted,
+    /// The fit on everything, which bends towards the anomalies that it should flag.
+    InSample,
+}
+
+/// One parameter that is out of its range.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Finding {
+    pub key: &'static str,
+    pub value: f64,
+    pub expected: &'static str,
+}
+
+/// Parameters of the NB2 detector. Steps are those of the panel: weeks on a weekly panel.
+///
+/// | name | default | purpose | range |
+/// |---|---|---|---|
+/// | `fourier_k` | by history | harmonics of the season; without it 0 under 3/4 of a period of history, 1 under two periods, else 2 | 0-6 |
+/// | `trend` | `true` | a linear trend of the log mean | |
+/// | `period_steps` | a year | steps per season, 52.18 for weeks | above 2 |
+/// | `interval_level` | 0.99 | level of the prediction interval | 0.5 to below 1 |
+/// | `dispersion` | `"cox_reid"` | how the dispersion is estimated; `"ml"` is biased low on a year of weeks | |
+/// | `parameter_uncertainty` | `true` | widen predictions by what the coefficients may be off, and by what cross-fitting shows they are | |
+/// | `season_sd` | 0.3 | prior standard deviation of each coefficient of the first harmonic, on the log scale; the k-th has 1/k of it; `inf` = none | above 0 |
+/// | `trend_sd` | 0.2 | prior standard deviation of the trend, log change per period; `inf` = none | above 0 |
+/// | `scoring` | `"cross_fitted"` | which fit scores the history | |
+/// | `block_steps` | 4 | cross-fitting: steps scored by one fit | at least 1 |
+/// | `guard_steps` | 5 | cross-fitting: steps on either side of the block that the fit leaves out too; fewer on a short history | |
+/// | `mask_rounds` | 2 | how many past anomalies are taken out of the fit, one after the other | up to 20 |
+/// | `mask_p` | 0.005 | p-value from which the most extreme run of steps is taken for a past anomaly | 0 to 0.1 |
+/// | `min_steps` | 12 | a series with fewer usable steps is not modelled | at least 4 |
+///
+/// ```
+/// use anomalist::detectors::nb2::{Nb2, Nb2Params};
+///
+/// let params = Nb2Params { interval_level: 0.997, ..Nb2Params::default() };
+/// assert!(Nb2::new(params).is_ok());
+/// let wrong = Nb2Params { season_sd: 0.0, ..Nb2Params::default() };
+/// assert_eq!(wrong.check()[0].0, "season_sd");
+/// ```
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Nb2Params {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fourier_k: Option<usize>,
+    pub trend: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub period_steps: Option<f64>,
+    pub interval_level: f64,
+    pub dispersion: Dispersion,
+    pub parameter_uncertainty: bool,
+    pub season_sd: f64,
+    pub trend_sd: f64,
+    pub scoring: Scoring,
+    pub block_steps: usize,
+    pub guard_steps: usize,
+    pub mask_rounds: usize,
+    pub mask_p: f64,
+    pub min_steps: usize,
+}
+
+impl Default for Nb2Params {
+    fn default() -> Self {
+        Self {
+            fourier_k: None,
+            trend: true,
+            period_steps: None,
+            interval_level: 0.99,
+            dispersion: Dispersion::CoxReid,
+            parameter_uncertainty: true,
+            season_sd: 0.3,
+            trend_sd: 0.2,
+            scoring: Scoring::CrossFitted,
+            block_steps: 4,
+            guard_steps: 5,
+            mask_rounds: 2,
+            mask_p: 0.005,
+            min_steps: 12,
+        }
+    }
+}
+
+impl Nb2Params {
+    /// Everything that is wrong, as (key, message); empty when valid.
+    pub fn check(&self) -> Vec<(String, String)> {
+        self.findings()
+            .into_iter()
+            .map(|f| (f.key.to_string(), format!("is {}, but must be {}", f.value, f.expected)))
+            .collect()
+    }
+
+    /// Everything that is wrong.
+    pub(super) fn findings(&self) -> Vec<Finding> {
+        let period = self.period_steps.unwrap_or(52.18);
+        let k = self.fourier_k.unwrap_or(0);
+        let level = self.interval_level;
+        let rules = [
+            (k <= 6, "fourier_k", k as f64, "a whole number from 0 to 6"),
+            (period > 2.0 && period.is_finite(), "period_steps", period, "above 2"),
+            ((0.5..1.0).contains(&level), "interval_level", level, "at least 0.5 and below 1"),
+            (self.season_sd > 0.0, "season_sd", self.season_sd, "above 0 (inf for no prior)"),
+            (self.trend_sd > 0.0, "trend_sd", self.trend_sd, "above 0 (inf for no prior)"),
+            (self.block_steps >= 1, "block_steps", self.block_steps as f64, "at least 1"),
+            (self.mask_rounds <= 20, "mask_rounds", self.mask_rounds as f64, "at most 20"),
+            ((0.0..=0.1).contains(&self.mask_p), "mask_p", self.mask_p, "from 0 to 0.1"),
+            (self.min_steps >= 4, "min_steps", self.min_steps as f64, "at least 4"),
+        ];
+        rules
+            .into_iter()
+            .filter(|(valid, ..)| !valid)
+            .map(|(_, key, value, expected)| Finding { key, value, expected })
+            .collect()
+    }
+
+    /// Harmonics for a history of so many steps.
+    pub(super) fn harmonics(&self, history_steps: usize, period: f64) -> usize {
+        self.fourier_k.unwrap_or_else(|| {
+            // Rounded to a hundredth of a period, so that 39 and 104 weeks count as 3/4 and 2 of
+            // 52.18; and never so many that the shortest wave has under four steps.
+            let periods = (history_steps as f64 / period * 100.0).round() / 100.0;
+            let wanted = if periods < 0.75 {
+                0
+            } else if periods < 1.99 {
+                1
+            } else {
+                2
+            };
+            wanted.min((period / 4.0) as usize)
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn defaults_are_valid_and_every_bound_is_held_at_its_edge_at_nan_and_at_infinity() {
+        assert_eq!(Nb2Params::default().check(), []);
+        let wrong = |change: fn(&mut Nb2Params), key: &str| {
+            let mut params = Nb2Params::default();
+            change(&mut params);
+            let keys: Vec<String> = params.check().into_iter().map(|(key, _)| key).collect();
+            assert_eq!(keys, [key]);
+        };
+        wrong(|p| p.fourier_k = Some(7), "fourier_k");
+        wrong(|p| p.period_steps = Some(2.0), "period_steps");
+        wrong(|p| p.period_steps = Some(f64::INFINITY), "period_steps");
+        wrong(|p| p.interval_level = 1.0, "interval_level");
+        wrong(|p| p.interval_level = f64::NAN, "interval_level");
+        wrong(|p| p.season_sd = f64::NAN, "season_sd");
+        wrong(|p| p.trend_sd = 0.0, "trend_sd");
+        wrong(|p| p.block_steps = 0, "block_steps");
+        wrong(|p| p.mask_rounds = 21, "mask_rounds");
+        wrong(|p| p.mask_p = 0.2, "mask_p");
+        wrong(|p| p.mask_p = f64::NAN, "mask_p");
+        wrong(|p| p.min_steps = 3, "min_steps");
+        let flat = Nb2Params {
+            season_sd: f64::INFINITY,
+            trend_sd: f64::INFINITY,
+            interval_level: 0.5,
+            ..Nb2Params::default()
+        };
+        assert_eq!(flat.check(), []);
+    }
+
+    #[test]
+    fn parameters_come_back_from_toml_and_unknown_keys_are_refused() {
+        let params = Nb2Params {
+            fourier_k: Some(2),
+            season_sd: f64::INFINITY,
+            scoring: Scoring::InSample,
+            ..Nb2Params::default()
+        };
+        let text = toml::to_string(&params).unwrap();
+        assert_eq!(toml::from_str::<Nb2Params>(&text).unwrap(), params);
+        assert_eq!(toml::from_str::<Nb2Params>("").unwrap(), Nb2Params::default());
+        assert!(toml::from_str::<Nb2Params>("fourier = 1").is_err());
+    }
+
+    #[test]
+    fn harmonics_follow_the_length_of_the_history() {
+        let params = Nb2Params::default();
+        let weeks = 365.2425 / 7.0;
+        let found: Vec<usize> =
+            [38, 39, 103, 104, 260].iter().map(|&n| params.harmonics(n, weeks)).collect();
+        assert_eq!(found, [0, 1, 1, 2, 2]);
+        assert_eq!(params.harmonics(1_000, 5.0), 1);
+        assert_eq!(Nb2Params { fourier_k: Some(3), ..params }.harmonics(10, weeks), 3);
+    }
+}

@@ -1,0 +1,145 @@
+//! From predictions to scores.
+//!
+//! Each count is tested against its own predictive distribution: exact tails, doubled and capped
+//! for two sides, so that a p-value is valid for discrete counts too. The score is `-log10 p`; the
+//! tails never underflow, so it keeps rising however far out a count lies. Where several metrics
+//! are counts, the smallest p-value times their number is a valid p-value of them all (Bonferroni).
+
+use super::fit::{Prediction, is_count};
+use crate::{
+    detectors::Scores,
+    math::{nb::NegativeBinomial, special::normal_quantile},
+};
+
+/// The interval's level, with what every cell needs of it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Interval {
+    tail: f64,
+    z: f64,
+}
+
+impl Interval {
+    pub fn new(level: f64) -> Self {
+        let tail = (1.0 - level) / 2.0;
+        Self { tail, z: normal_quantile(tail) }
+    }
+}
+
+/// The cells of one series in [`Scores`]; those per metric are `[time, metric]`.
+#[derive(Debug)]
+pub(super) struct Row<'a> {
+    score: &'a mut [f64],
+    log_p: &'a mut [f64],
+    direction: &'a mut [i8],
+    expected: &'a mut [f64],
+    lower: &'a mut [f64],
+    upper: &'a mut [f64],
+    /// Empty for a single metric.
+    share: &'a mut [f32],
+}
+
+/// Adds to empty scores the arrays that this detector fills.
+pub(super) fn prepare(scores: &mut Scores, n_metrics: usize) {
+    let (n_series, n_times) = scores.score.dim();
+    let cube = ndarray::Array3::from_elem((n_series, n_times, n_metrics), f64::NAN);
+    scores.log_p = Some(scores.score.clone());
+    scores.lower = Some(cube.clone());
+    scores.upper = Some(cube.clone());
+    scores.expected = Some(cube);
+    if n_metrics > 1 {
+        scores.metric_share = Some(ndarray::Array3::zeros((n_series, n_times, n_metrics)));
+    }
+}
+
+/// The rows of all series, in order; empty when there is no cell. Call [`prepare`] before.
+pub(super) fn rows(scores: &mut Scores, n_metrics: usize) -> Vec<Row<'_>> {
+    let n_times = scores.score.ncols();
+    let n_cells = n_times * n_metrics;
+    if n_cells == 0 {
+        return Vec::new();
+    }
+    let mut score = flat(scores.score.as_slice_mut()).chunks_mut(n_times);
+    let mut direction = flat(scores.direction.as_slice_mut()).chunks_mut(n_times);
+    let mut log_p = flat(scores.log_p.as_mut().and_then(|a| a.as_slice_mut())).chunks_mut(n_times);
+    let mut expected =
+        flat(scores.expected.as_mut().and_then(|a| a.as_slice_mut())).chunks_mut(n_cells);
+    let mut lower = flat(scores.lower.as_mut().and_then(|a| a.as_slice_mut())).chunks_mut(n_cells);
+    let mut upper = flat(scores.upper.as_mut().and_then(|a| a.as_slice_mut())).chunks_mut(n_cells);
+    let mut share =
+        flat(scores.metric_share.as_mut().and_then(|a| a.as_slice_mut())).chunks_mut(n_cells);
+    let mut rows = Vec::new();
+    while let (
+        Some(score),
+        Some(log_p),
+        Some(direction),
+        Some(expected),
+        Some(lower),
+        Some(upper),
+    ) =
+        (score.next(), log_p.next(), direction.next(), expected.next(), lower.next(), upper.next())
+    {
+        let share = share.next().unwrap_or_default();
+        rows.push(Row { score, log_p, direction, expected, lower, upper, share });
+    }
+    rows
+}
+
+/// The cells of an array that may be missing; ours are always in standard order.
+fn flat<T>(cells: Option<&mut [T]>) -> &mut [T] {
+    cells.unwrap_or_default()
+}
+
+impl Row<'_> {
+    /// Tests `observed[time, metric]` against `predicted(time, metric)`; `metrics` lists those that
+    /// are modelled.
+    pub fn fill(
+        &mut self,
+        observed: ndarray::ArrayView2<'_, f64>,
+        metrics: &[usize],
+        interval: Interval,
+        mut predicted: impl FnMut(usize, usize) -> Prediction,
+    ) {
+        let n_metrics = observed.ncols();
+        let mut tests: Vec<(usize, f64, i8)> = Vec::with_capacity(metrics.len());
+        for t in 0..observed.nrows() {
+            tests.clear();
+            for &metric in metrics {
+                let y = observed[[t, metric]];
+                if !is_count(y) {
+                    continue;
+                }
+                let Prediction { mean, dispersion } = predicted(t, metric);
+                let Some(model) = NegativeBinomial::new(mean, dispersion) else { continue };
+                let (ln_p, direction) = model.tails(y).ln_two_sided();
+                let (lower, upper) = model.interval_at(interval.tail, interval.z);
+                let cell = t * n_metrics + metric;
+                self.expected[cell] = mean;
+                self.lower[cell] = lower;
+                self.upper[cell] = upper;
+                tests.push((metric, ln_p, direction));
+            }
+            self.combine(t, n_metrics, &tests);
+        }
+    }
+
+    /// Writes the joint result of the metrics' tests `(metric, ln p, direction)` at step `t`.
+    fn combine(&mut self, t: usize, n_metrics: usize, tests: &[(usize, f64, i8)]) {
+        let Some(&(_, smallest, direction)) = tests.iter().min_by(|a, b| a.1.total_cmp(&b.1))
+        else {
+            return;
+        };
+        let ln_p = (smallest + (tests.len() as f64).ln()).min(0.0);
+        self.log_p[t] = ln_p;
+        // 0 - x, so that p = 1 scores 0 and not -0.
+        self.score[t] = 0.0 - ln_p * std::f64::consts::LOG10_E;
+        self.direction[t] = direction;
+        if self.share.is_empty() {
+            return;
+        }
+        let total: f64 = tests.iter().map(|test| -test.1).sum();
+        for &(metric, ln_p, _) in tests {
+            let share = if total > 0.0 { -ln_p / total } else { 1.0 / tests.len() as f64 };
+            self.share[t * n_metrics + metric] = share as f32;
+        }
+    }
+}
