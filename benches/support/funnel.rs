@@ -29,6 +29,8 @@ pub struct Funnel {
     /// `[brand, hour]`: 0, or the kind of the anomaly plus 1.
     pub labels: Array2<u8>,
     pub events: Vec<Event>,
+    /// `[brand, hour]`: campaigns, which are no anomalies, and of which no detector is told.
+    pub campaigns: Array2<bool>,
 }
 
 fn normal(rng: &mut impl Rng, sd: f64) -> f64 {
@@ -76,6 +78,7 @@ pub fn simulate(rng: &mut impl Rng, brands: usize, days: usize) -> Funnel {
     let mut values = Array3::zeros((brands, hours, 5));
     let mut labels = Array2::zeros((brands, hours));
     let mut all_events = Vec::new();
+    let mut campaigns = Array2::from_elem((brands, hours), false);
     for brand in 0..brands {
         let share = brand as f64 / (brands.max(2) - 1) as f64;
         let base = 3.0 * 1_000.0_f64.powf(share) * uniform(rng, 0.7, 1.4);
@@ -92,7 +95,10 @@ pub fn simulate(rng: &mut impl Rng, brands: usize, days: usize) -> Funnel {
             let length = rng.random_range(6..=36);
             let start = rng.random_range(0..hours.saturating_sub(length).max(1));
             let lift = uniform(rng, 1.15, 1.6);
-            factor[start..(start + length).min(hours)].iter_mut().for_each(|f| *f *= lift);
+            for t in start..(start + length).min(hours) {
+                factor[t] *= lift;
+                campaigns[[brand, t]] = true;
+            }
         }
         let mut conversion = vec![1.0; hours];
         let events = draw_events(rng, brand, hours);
@@ -135,12 +141,13 @@ pub fn simulate(rng: &mut impl Rng, brands: usize, days: usize) -> Funnel {
             let rate = |p: f64| p * (1.0 + 0.08 * (angle + 1.0).cos());
             let carts = binomial(rng, views, rate(cart) * conversion[t].sqrt());
             let purchases = binomial(rng, carts, rate(buy) * conversion[t].sqrt());
-            let revenue = if purchases > 0.0 { gamma(rng, 2.0 * purchases, 0.5 * price) } else { 0.0 };
+            let revenue =
+                if purchases > 0.0 { gamma(rng, 2.0 * purchases, 0.5 * price) } else { 0.0 };
             let converted = if views > 0.0 { purchases / views } else { f64::NAN };
             for (m, v) in [views, carts, purchases, revenue, converted].into_iter().enumerate() {
                 values[[brand, t, m]] = v;
             }
         }
     }
-    Funnel { values, labels, events: all_events }
+    Funnel { values, labels, events: all_events, campaigns }
 }

@@ -8,7 +8,8 @@ mod score;
 #[cfg(test)]
 mod tests;
 
-use ndarray::{Array2, Array3};
+use std::ops::Range;
+
 use serde::{Deserialize, Serialize};
 
 pub use params::SeasonalProfileParams;
@@ -53,23 +54,20 @@ impl SeasonalProfileDetector {
         }
     }
 
-    fn fit_profile(&self, panel: &Panel, mask: &FitMask) -> FittedSeasonalProfile {
+    /// Fits on the cells of `mask`; the residuals that come back take their levels from `levels`.
+    fn fit_profile(
+        &self,
+        panel: &Panel,
+        mask: &FitMask,
+        levels: &FitMask,
+    ) -> (FittedSeasonalProfile, Residuals) {
         let allowed = mask.as_array();
         let profile = SeasonalProfile::fit(panel, allowed.view(), &self.params.profile);
-        let mut residuals = profile.residuals_where(panel, allowed.view());
-        for ((series, time, _), z) in residuals.z.indexed_iter_mut() {
-            if !allowed[[series, time]] {
-                *z = f64::NAN;
-            }
-        }
+        let residuals = profile.residuals_where(panel, levels.as_array().view());
         let widths = self.params.widths(panel.calendar().step());
-        let spreads = score::spreads(&residuals, panel, &widths);
-        FittedSeasonalProfile {
-            profile,
-            widths,
-            spreads,
-            interval_level: self.params.interval_level,
-        }
+        let spreads = score::spreads(&residuals, panel, &widths, allowed);
+        let interval_level = self.params.interval_level;
+        (FittedSeasonalProfile { profile, widths, spreads, interval_level }, residuals)
     }
 }
 
@@ -85,7 +83,7 @@ impl Detector for SeasonalProfileDetector {
         context: &FitContext,
     ) -> Result<Box<dyn FittedDetector>, DetectorError> {
         context.check_cancelled()?;
-        Ok(Box::new(self.fit_profile(panel, mask)))
+        Ok(Box::new(self.fit_profile(panel, mask, mask).0))
     }
 
     /// As the trait says, and beyond it: the slow level at a cell never comes from cells that the
@@ -98,37 +96,26 @@ impl Detector for SeasonalProfileDetector {
         context: &FitContext,
     ) -> Result<(Box<dyn FittedDetector>, Scores), DetectorError> {
         let times = panel.n_times();
-        let (fitted, scores) = match plan {
-            ScoringPlan::InSample => {
-                let fitted = self.fit_profile(panel, mask);
-                let scores = fitted.score_where(panel, mask.as_array());
-                (fitted, scores)
+        let mut train = mask.clone();
+        if let ScoringPlan::Split { train_len } = plan {
+            train.forbid_times(train_len.min(times)..times);
+        }
+        let (fitted, residuals) = self.fit_profile(panel, &train, mask);
+        let mut scores = fitted.score_residuals(panel, residuals, 0..times);
+        if let ScoringPlan::CrossFitted { block } = plan {
+            context.progress.start("seasonal profile, held-out blocks", times as u64);
+            for start in (0..times).step_by(block.max(1)) {
+                context.check_cancelled()?;
+                let held_out = start..start.saturating_add(block.max(1)).min(times);
+                let mut fold = mask.clone();
+                fold.forbid_times(held_out.clone());
+                let (of_fold, residuals) = self.fit_profile(panel, &fold, &fold);
+                let of_fold = of_fold.score_residuals(panel, residuals, held_out.clone());
+                context.progress.advance(held_out.len() as u64);
+                scores.take_times(&of_fold, held_out);
             }
-            ScoringPlan::Split { train_len } => {
-                let mut train = mask.clone();
-                train.forbid_times(train_len.min(times)..times);
-                let fitted = self.fit_profile(panel, &train);
-                let scores = fitted.score_where(panel, mask.as_array());
-                (fitted, scores)
-            }
-            ScoringPlan::CrossFitted { block } => {
-                let fitted = self.fit_profile(panel, mask);
-                let mut scores = fitted.score_where(panel, mask.as_array());
-                let block = block.max(1);
-                context.progress.start("seasonal profile, held-out blocks", times as u64);
-                for start in (0..times).step_by(block) {
-                    context.check_cancelled()?;
-                    let held_out = start..(start + block).min(times);
-                    let mut fold = mask.clone();
-                    fold.forbid_times(held_out.clone());
-                    let of_fold = self.fit_profile(panel, &fold);
-                    scores.take_times(&of_fold.score_where(panel, fold.as_array()), held_out);
-                    context.progress.advance(block as u64);
-                }
-                context.progress.finish();
-                (fitted, scores)
-            }
-        };
+            context.progress.finish();
+        }
         Ok((Box::new(fitted), scores))
     }
 
@@ -172,19 +159,11 @@ impl FittedSeasonalProfile {
         self.profile.defect()
     }
 
-    /// Scores a panel, with levels from the cells that `allowed` names.
-    fn score_where(&self, panel: &Panel, allowed: &Array2<bool>) -> Scores {
-        let residuals = self.profile.residuals_where(panel, allowed.view());
-        self.score_residuals(panel, residuals)
-    }
-
-    fn score_residuals(&self, panel: &Panel, residuals: Residuals) -> Scores {
-        let (lower, upper) = residuals.bounds(self.interval_level);
+    /// Scores the steps `times`; the others stay empty.
+    fn score_residuals(&self, panel: &Panel, residuals: Residuals, times: Range<usize>) -> Scores {
+        let (lower, upper) = residuals.bounds(self.interval_level, times.clone());
         let mut scores = Scores::empty(NAME, panel);
-        let shape = residuals.z.dim();
-        let mut share = (shape.2 > 1).then(|| Array3::<f32>::zeros(shape));
-        score::combine(self, panel, &residuals, &mut scores, share.as_mut());
-        scores.metric_share = share;
+        score::combine(self, panel, &residuals, times, &mut scores);
         scores.failures = score::failures(self, panel);
         scores.lower = Some(lower);
         scores.upper = Some(upper);
@@ -196,7 +175,7 @@ impl FittedSeasonalProfile {
 impl FittedDetector for FittedSeasonalProfile {
     fn score(&self, panel: &Panel, context: &FitContext) -> Result<Scores, DetectorError> {
         context.check_cancelled()?;
-        Ok(self.score_residuals(panel, self.profile.residuals(panel)))
+        Ok(self.score_residuals(panel, self.profile.residuals(panel), 0..panel.n_times()))
     }
 
     fn state(&self) -> Result<DetectorState, DetectorError> {

@@ -1,6 +1,8 @@
 //! From residuals of several widths and metrics to one score.
 
-use ndarray::{Array3, Axis};
+use std::ops::Range;
+
+use ndarray::{Array2, Array3, Axis, s};
 use rayon::prelude::*;
 
 use super::FittedSeasonalProfile;
@@ -15,16 +17,17 @@ use crate::{
 /// anomalies. One in twenty learnt values may be anomalous before the second is moved by much.
 const SHARES: [(f64, f64); 2] = [(0.5, 0.674_490), (0.95, 1.959_964)];
 
-/// `[series][metric][width]`: spread of windows on the cells whose residual is there.
+/// `[series][metric][width]`: spread of the windows, of allowed cells only.
 pub(super) fn spreads(
     residuals: &Residuals,
     panel: &Panel,
     widths: &[usize],
+    allowed: &Array2<bool>,
 ) -> Vec<Vec<Vec<f64>>> {
     let (n, _, metrics) = residuals.z.dim();
     let mut out = vec![vec![Vec::with_capacity(widths.len()); metrics]; n];
     for &width in widths {
-        let windows = residuals.windows(panel, width);
+        let windows = residuals.windows(panel, width, Some(allowed.view()));
         out.par_iter_mut().enumerate().for_each(|(series, out)| {
             for (out, column) in out.iter_mut().zip(windows.index_axis(Axis(0), series).columns()) {
                 let mut sizes: Vec<f64> =
@@ -52,24 +55,53 @@ fn still_on(window: f64, width: usize, newest: f64) -> f64 {
     (2.0 * newest * (width as f64).sqrt() / window).clamp(0.0, 1.0)
 }
 
-/// Fills score, direction and shares.
+/// Fills score, direction and shares of the steps `at`.
 pub(super) fn combine(
     fitted: &FittedSeasonalProfile,
     panel: &Panel,
     residuals: &Residuals,
+    at: Range<usize>,
     scores: &mut Scores,
-    mut share: Option<&mut Array3<f32>>,
 ) {
-    let (n, times, metrics) = residuals.z.dim();
+    let top = strongest_widths(fitted, panel, residuals);
+    let (n, _, metrics) = top.dim();
+    let mut share = (metrics > 1).then(|| Array3::<f32>::zeros(top.dim()));
+    for series in 0..n {
+        for time in at.clone() {
+            let cells = top.slice(s![series, time, ..]);
+            let known = || cells.iter().enumerate().filter(|(_, z)| !z.is_nan());
+            let Some((_, &most)) = known().max_by(|a, b| a.1.abs().total_cmp(&b.1.abs())) else {
+                continue;
+            };
+            scores.score[[series, time]] = most.abs();
+            scores.direction[[series, time]] = if most == 0.0 { 0 } else { most.signum() as i8 };
+            if let Some(share) = &mut share {
+                let total: f64 = known().map(|(_, z)| (z / most).powi(2)).sum();
+                for (metric, z) in known() {
+                    let even = 1.0 / known().count() as f64;
+                    let part = if most == 0.0 { even } else { (z / most).powi(2) / total };
+                    share[[series, time, metric]] = part as f32;
+                }
+            }
+        }
+    }
+    scores.metric_share = share;
+}
+
+/// The strongest evidence of each metric over all widths, with its sign.
+fn strongest_widths(
+    fitted: &FittedSeasonalProfile,
+    panel: &Panel,
+    residuals: &Residuals,
+) -> Array3<f64> {
     let series_places = fitted.profile.series_places(panel);
     let metric_places = fitted.profile.metric_places(panel);
     let spread_of = |series: usize, metric: usize, width: usize| {
         Some(fitted.spreads[series_places[series]?][metric_places[metric]?][width])
     };
-    // The strongest evidence of each metric, with its sign.
-    let mut top = Array3::from_elem((n, times, metrics), f64::NAN);
+    let mut top = Array3::from_elem(residuals.z.dim(), f64::NAN);
     for (place, &width) in fitted.widths.iter().enumerate() {
-        let windows = residuals.windows(panel, width);
+        let windows = residuals.windows(panel, width, None);
         for ((series, time, metric), &window) in windows.indexed_iter() {
             let Some(spread) = spread_of(series, metric, place) else { continue };
             let newest = residuals.z[[series, time, metric]];
@@ -83,33 +115,7 @@ pub(super) fn combine(
             }
         }
     }
-    for series in 0..n {
-        for time in 0..times {
-            let strongest = (0..metrics)
-                .map(|metric| top[[series, time, metric]])
-                .filter(|z| !z.is_nan())
-                .max_by(|a, b| a.abs().total_cmp(&b.abs()));
-            let Some(strongest) = strongest else { continue };
-            scores.score[[series, time]] = strongest.abs();
-            scores.direction[[series, time]] =
-                if strongest == 0.0 { 0 } else { strongest.signum() as i8 };
-            if let Some(share) = share.as_deref_mut() {
-                let squares = |m: usize| (top[[series, time, m]] / strongest).powi(2);
-                let known = |m: &usize| squares(*m).is_finite();
-                let total: f64 = (0..metrics).filter(known).map(squares).sum();
-                for metric in 0..metrics {
-                    let part = if strongest == 0.0 {
-                        1.0 / metrics as f64
-                    } else if known(&metric) {
-                        squares(metric) / total
-                    } else {
-                        0.0
-                    };
-                    share[[series, time, metric]] = part as f32;
-                }
-            }
-        }
-    }
+    top
 }
 
 /// Series that got no score, with the reason.

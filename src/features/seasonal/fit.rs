@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     clock::{Clock, Season},
-    level::{Action, CycleLevel, Sighting, cycle_levels, levels},
+    level::{Action, CycleLevel, Sighting, cycle_levels, levels, spread_of},
     noise::{MIN_SHARE, Noise, variance_line},
     tables::{Points, Table, means, medians, wave},
 };
@@ -92,6 +92,8 @@ pub(super) struct MetricProfile {
     pub correction: f64,
     /// Standard deviation of the residuals that `noise` leaves.
     pub spread: f64,
+    /// Standard deviation of one cycle's level.
+    pub level_spread: f64,
     /// Cycle, level and precision of the newest cycles, so that a short new batch starts right.
     pub recent: Vec<(i64, f64, f64)>,
     /// Absolute residuals at [`TAIL_LEVELS`], over those of a normal distribution; at least 1.
@@ -160,6 +162,7 @@ pub(super) fn fit_metric(
         noise: Noise::Plain { variance: 1.0 },
         correction: 1.0,
         spread: 1.0,
+        level_spread: 0.0,
         recent: Vec::new(),
         tails: [1.0; TAIL_LEVELS.len()],
     };
@@ -169,6 +172,7 @@ pub(super) fn fit_metric(
         work.update_noise(&mut profile);
         if round + 1 == ROUNDS {
             let keep = cycles.len().saturating_sub(setting.level_window.max(1));
+            profile.level_spread = spread_of(&cycles);
             profile.recent =
                 cycles[keep..].iter().map(|c| (c.cycle, c.level, c.precision)).collect();
         }
@@ -259,10 +263,8 @@ impl<'a> Work<'a> {
         );
         if self.setting.level_window > 0 {
             let wanted = self.values.iter().map(|v| self.setting.clock.cycle[v.time]);
-            let by_cycle = levels(&cycles, wanted, self.setting.level_window, action);
-            for (level, v) in self.level.iter_mut().zip(self.values) {
-                *level = by_cycle[&self.setting.clock.cycle[v.time]];
-            }
+            let spread = spread_of(&cycles);
+            self.level = levels(&cycles, wanted, self.setting.level_window, action, spread);
         }
         cycles
     }
@@ -485,6 +487,8 @@ impl MetricProfile {
             && self.correction > 0.0
             && self.spread.is_finite()
             && self.spread > 0.0
+            && self.level_spread.is_finite()
+            && self.level_spread >= 0.0
             && finite(&self.tails)
             && self.tables.iter().all(|(_, effect)| finite(effect))
             && self.recent.iter().all(|(_, level, p)| level.is_finite() && *p > 0.0)

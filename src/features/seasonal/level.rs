@@ -4,8 +4,6 @@
 //! cycle is a robust mean over the cycles before it, never of the cycle itself. A deviation shorter
 //! than half the window therefore stays visible, and a longer one becomes the new normal.
 
-use std::collections::BTreeMap;
-
 use crate::features::robust::{MAD_TO_SD, median};
 
 /// One cycle's estimate of the level, and its precision (inverse variance).
@@ -74,48 +72,60 @@ pub(super) fn cycle_levels(
     cycles
 }
 
-/// The level of every cycle in `wanted`, from the `window` cycles before it; where there are fewer,
-/// the soonest after it fill in. `known` is sorted by cycle.
+/// The level at every cycle in `wanted` (rising, repeats allowed), from the `window` cycles before
+/// it; where there are fewer, the soonest after it fill in. `known` rises by cycle; `spread` is [`spread_of`] the fit's cycles (of
+/// the panel's own, the future would have a say).
 pub(super) fn levels(
     known: &[CycleLevel],
     wanted: impl Iterator<Item = i64>,
     window: usize,
     action: Action,
-) -> BTreeMap<i64, f64> {
-    let mut scratch = Vec::new();
-    let mut out = BTreeMap::new();
-    for cycle in wanted {
-        out.entry(cycle).or_insert_with(|| {
-            let before = known.partition_point(|k| k.cycle < cycle);
-            let after = known.partition_point(|k| k.cycle <= cycle);
+    spread: f64,
+) -> Vec<f64> {
+    let reach = 1.5 * spread;
+    let mut scratch = Vec::with_capacity(window);
+    let (mut before, mut last) = (0, None);
+    wanted
+        .map(|cycle| {
+            if let Some((of, level)) = last
+                && of == cycle
+            {
+                return level;
+            }
+            while before < known.len() && known[before].cycle < cycle {
+                before += 1;
+            }
+            let after = before + usize::from(known.get(before).is_some_and(|k| k.cycle == cycle));
             let past = &known[before.saturating_sub(window)..before];
-            let missing = window - past.len();
-            let future = &known[after..(after + missing).min(known.len())];
-            robust_mean(past, future, &mut scratch).unwrap_or(action.neutral())
-        });
-    }
-    out
+            let future = &known[after..(after + window - past.len()).min(known.len())];
+            scratch.clear();
+            scratch.extend(past.iter().chain(future).map(|c| c.level));
+            let level = robust_mean(&mut scratch, reach).unwrap_or(action.neutral());
+            last = Some((cycle, level));
+            level
+        })
+        .collect()
 }
 
-/// Huber's location with cut-off 1.5, from the median, on the larger of the observed spread and the
-/// one that the precisions promise: close to the mean for skewed estimates of sparse series, close
-/// to the median where cycles disagree.
-fn robust_mean(past: &[CycleLevel], future: &[CycleLevel], scratch: &mut Vec<f64>) -> Option<f64> {
-    let all = || past.iter().chain(future);
-    scratch.clear();
-    scratch.extend(all().map(|c| c.level));
-    let mut centre = median(scratch)?;
-    scratch.iter_mut().for_each(|level| *level = (*level - centre).abs());
-    let observed = MAD_TO_SD * median(scratch)?;
-    scratch.clear();
-    scratch.extend(all().map(|c| c.precision.recip().sqrt()));
-    let reach = 1.5 * observed.max(median(scratch)?);
-    if reach <= 0.0 || !reach.is_finite() {
-        return Some(centre);
-    }
-    for _ in 0..4 {
-        let n = (past.len() + future.len()) as f64;
-        centre += all().map(|c| (c.level - centre).clamp(-reach, reach)).sum::<f64>() / n;
+/// Standard deviation of one cycle's level: the larger of the one that neighbouring cycles show (by
+/// their differences, which no slow drift widens) and the one that the precisions promise.
+pub(super) fn spread_of(known: &[CycleLevel]) -> f64 {
+    let mut steps: Vec<f64> =
+        known.windows(2).map(|pair| (pair[1].level - pair[0].level).abs()).collect();
+    let observed = MAD_TO_SD / std::f64::consts::SQRT_2 * median(&mut steps).unwrap_or(0.0);
+    let mut promised: Vec<f64> = known.iter().map(|c| c.precision.recip().sqrt()).collect();
+    observed.max(median(&mut promised).unwrap_or(0.0))
+}
+
+/// Huber's location from the median, with residuals cut at `reach`: close to the mean for the skewed
+/// estimates of sparse series, close to the median where a part of the cycles lies elsewhere.
+fn robust_mean(levels: &mut [f64], reach: f64) -> Option<f64> {
+    let mut centre = median(levels)?;
+    if reach.is_finite() {
+        for _ in 0..4 {
+            let pull: f64 = levels.iter().map(|l| (l - centre).clamp(-reach, reach)).sum();
+            centre += pull / levels.len() as f64;
+        }
     }
     Some(centre)
 }
@@ -137,24 +147,24 @@ mod tests {
         let mut history = vec![1.0; 20];
         history.extend([2.0; 5]);
         history.extend([1.0; 3]);
-        let found = levels(&known(&history), 0..40, 14, Action::Times);
-        assert!(found.values().all(|l| (l - 1.0).abs() < 0.05), "{found:?}");
+        let found = levels(&known(&history), 0..40, 14, Action::Times, 0.01);
+        assert!(found.iter().all(|l| (l - 1.0).abs() < 0.05), "{found:?}");
     }
 
     #[test]
     fn a_change_becomes_normal_after_half_a_window() {
         let mut history = vec![1.0; 20];
         history.extend([2.0; 20]);
-        let found = levels(&known(&history), 0..40, 14, Action::Times);
-        assert!((found[&25] - 1.0).abs() < 0.05);
-        assert!((found[&29] - 2.0).abs() < 0.1, "{}", found[&29]);
+        let found = levels(&known(&history), 0..40, 14, Action::Times, 0.01);
+        assert!((found[25] - 1.0).abs() < 0.05);
+        assert!((found[29] - 2.0).abs() < 0.1, "{}", found[29]);
     }
 
     #[test]
     fn a_cycle_never_sees_itself() {
         let mut history = vec![1.0; 5];
         history[2] = 100.0;
-        assert_eq!(levels(&known(&history), 2..3, 14, Action::Plus)[&2], 1.0);
-        assert_eq!(levels(&known(&history[..1]), 0..1, 14, Action::Plus)[&0], 0.0);
+        assert_eq!(levels(&known(&history), 2..3, 14, Action::Plus, 0.01)[0], 1.0);
+        assert_eq!(levels(&known(&history[..1]), 0..1, 14, Action::Plus, 0.01)[0], 0.0);
     }
 }

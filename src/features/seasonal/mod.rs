@@ -10,6 +10,9 @@ mod noise;
 mod residuals;
 mod tables;
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::{BTreeMap, HashMap};
 
 use ndarray::{Array2, ArrayView2};
@@ -44,7 +47,7 @@ pub enum SeasonChoice {
 /// | name | default | purpose | range |
 /// |---|---|---|---|
 /// | `season` | `auto` | which seasons | `auto`, `none`, `time_of_day` |
-/// | `level_window_days` | 14 below a day, 56 for days, else 26 steps | days that the slow level looks back over; a change of half of that becomes the new normal; 0 for a constant level | 0, or at least 3 cycles (days; weeks for daily data; else steps) |
+/// | `level_window_days` | 14 below a day, 56 for days, else 26 steps | days that the slow level looks back over; a change of half of that becomes the new normal; 0 for a constant level; at least three cycles (days; weeks for daily data; else steps) are taken | 0 to 36,525 |
 /// | `outlier_cutoff` | 3 | robust standard deviations from which a value counts less, down to nothing at twice that | 1 to 100 |
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -67,10 +70,12 @@ impl ProfileParams {
         if let Some(days) = self.level_window_days
             && !(days == 0.0 || (days > 0.0 && days <= 36_525.0))
         {
-            wrong.push(("level_window_days".into(), "must be 0 or a number of days".into()));
+            let rule = format!("is {days}, but must be 0 or between 0 and 36525 days");
+            wrong.push(("level_window_days".into(), rule));
         }
         if !(1.0..=100.0).contains(&self.outlier_cutoff) {
-            wrong.push(("outlier_cutoff".into(), "must lie between 1 and 100".into()));
+            let rule = format!("is {}, but must lie between 1 and 100", self.outlier_cutoff);
+            wrong.push(("outlier_cutoff".into(), rule));
         }
         wrong
     }

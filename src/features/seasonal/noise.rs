@@ -179,7 +179,7 @@ fn count_at(z: f64, mean: f64, alpha: f64) -> f64 {
             ((x / mean).ln() - (alpha * (x - mean) / (1.0 + alpha * mean)).ln_1p()) / at
         };
         let next = (x + (z - at) / slope).clamp(0.1 * x, 10.0 * x + 1.0);
-        let done = (next - x).abs() <= 1e-10 * next;
+        let done = (next - x).abs() <= 1e-8 * next;
         x = next;
         if done {
             break;
@@ -195,14 +195,35 @@ fn share_z(share: f64, expected: f64) -> f64 {
     (2.0 * half).max(0.0).sqrt().copysign(share - expected)
 }
 
-/// Inverse of [`share_z`]: bisection, since the share has two hard ends.
+/// Inverse of [`share_z`]: Newton inside a shrinking bracket, since the share has two hard ends.
 fn share_at(z: f64, expected: f64) -> f64 {
     let (mut low, mut high) = if z < 0.0 { (0.0, expected) } else { (expected, 1.0) };
-    for _ in 0..48 {
-        let middle = 0.5 * (low + high);
-        if share_z(middle, expected) < z { low = middle } else { high = middle }
+    if share_z(low, expected) >= z {
+        return low;
     }
-    0.5 * (low + high)
+    if share_z(high, expected) <= z {
+        return high;
+    }
+    let mut share = expected + z * (expected * (1.0 - expected)).sqrt();
+    for _ in 0..60 {
+        if !(low < share && share < high) {
+            share = 0.5 * (low + high);
+        }
+        let at = share_z(share, expected);
+        if at < z {
+            low = share
+        } else {
+            high = share
+        }
+        let slope = ((share / expected).ln() - ((1.0 - share) / (1.0 - expected)).ln()) / at;
+        let next = share + (z - at) / slope;
+        let done = (next - share).abs() <= 1e-9 * share.min(1.0 - share);
+        share = next;
+        if done || high - low <= f64::EPSILON * high {
+            break;
+        }
+    }
+    share.clamp(low, high)
 }
 
 /// Fits `variance = a + b × q` to residuals, robustly: winsorised variances of bins over `q`, then

@@ -1,8 +1,8 @@
 //! Residuals of a panel under its profiles, and the way back to the metric's own unit.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, ops::Range};
 
-use ndarray::{Array2, Array3, ArrayView2};
+use ndarray::{Array2, Array3, ArrayView1, ArrayView2};
 use rayon::prelude::*;
 
 use super::{
@@ -52,9 +52,15 @@ impl Residuals {
     /// Residuals of trailing windows of `width` steps, `[series, time, metric]`: the cells from
     /// `time - width + 1` to `time` tested as one (`panel` is the one that the residuals are of).
     /// NaN where fewer than half of them are there, or the newest is not. Independent cells give
-    /// them about unit spread; where neighbours depend on each other it is wider.
-    pub fn windows(&self, panel: &Panel, width: usize) -> Array3<f64> {
-        if width <= 1 {
+    /// them about unit spread; where neighbours depend on each other it is wider. Cells that
+    /// `allowed[series, time]` forbids count as missing.
+    pub fn windows(
+        &self,
+        panel: &Panel,
+        width: usize,
+        allowed: Option<ArrayView2<bool>>,
+    ) -> Array3<f64> {
+        if width <= 1 && allowed.is_none() {
             return self.z.clone();
         }
         let (n, times, metrics) = self.z.dim();
@@ -63,7 +69,8 @@ impl Residuals {
         if let Some(cells) = out.as_slice_mut() {
             cells.par_chunks_mut(row).enumerate().for_each(|(series, out)| {
                 for metric in 0..metrics {
-                    self.window_column(panel, width, (series, metric), out);
+                    let allowed = allowed.as_ref().map(|a| a.row(series));
+                    self.window_column(panel, width, (series, metric), allowed, out);
                 }
             });
         }
@@ -75,19 +82,25 @@ impl Residuals {
         panel: &Panel,
         width: usize,
         (series, metric): (usize, usize),
+        allowed: Option<ArrayView1<bool>>,
         out: &mut [f64],
     ) {
         let Some(scale) = self.scales[series][metric] else { return };
         let (_, times, metrics) = self.z.dim();
-        let mut ring = vec![None; width];
+        let mut ring = vec![None; width.max(1)];
         let mut sum = Pool::default();
         let mut present = 0_usize;
         for time in 0..times {
-            if let Some(old) = ring[time % width].take() {
+            if let Some(old) = ring[time % width.max(1)].take() {
                 sum = sum.add(old, -1.0);
                 present -= 1;
             }
-            if self.z[[series, time, metric]].is_nan() {
+            let own = self.z[[series, time, metric]];
+            if own.is_nan() || allowed.is_some_and(|allowed| !allowed[time]) {
+                continue;
+            }
+            if width <= 1 {
+                out[time * metrics + metric] = own;
                 continue;
             }
             let size = self.sizes[metric].as_ref().map_or(1.0, |s| s[[series, time]]);
@@ -96,8 +109,8 @@ impl Residuals {
             sum = sum.add(cell, 1.0);
             present += 1;
             ring[time % width] = Some(cell);
-            if time % 4_096 == 0 {
-                // Rounding errors of the running sums start anew.
+            if time % width == 0 {
+                // Once a window the sums start anew, so that rounding errors do not pile up.
                 sum = ring.iter().flatten().fold(Pool::default(), |sum, cell| sum.add(*cell, 1.0));
             }
             if 2 * present >= width {
@@ -108,8 +121,8 @@ impl Residuals {
 
     /// Lower and upper bound, `[series, time, metric]` each, of an interval that holds a share
     /// `level` (between 0 and 1) of normal values. Widened where the residuals that the profile was
-    /// fitted on had heavier tails than a normal distribution.
-    pub fn bounds(&self, level: f64) -> (Array3<f64>, Array3<f64>) {
+    /// fitted on had heavier tails than a normal distribution. NaN outside of `at`.
+    pub fn bounds(&self, level: f64, at: Range<usize>) -> (Array3<f64>, Array3<f64>) {
         let (n, times, metrics) = self.z.dim();
         let mut lower = Array3::from_elem((n, times, metrics), f64::NAN);
         let mut upper = lower.clone();
@@ -120,7 +133,7 @@ impl Residuals {
                 for metric in 0..metrics {
                     let Some(scale) = self.scales[series][metric] else { continue };
                     let z = scale.reach(level);
-                    for time in 0..times {
+                    for time in at.start..at.end.min(times) {
                         let cell = time * metrics + metric;
                         low[cell] = self.expected_from_z(series, time, metric, -z);
                         high[cell] = self.expected_from_z(series, time, metric, z);
@@ -212,15 +225,10 @@ impl Column<'_> {
         let shape = profile.shape(slots, times);
         let parts = panel.ratio_parts(metric);
         let values = panel.metric(series, metric);
-        let by_cycle = self.levels(clock, &shape, allowed);
+        let levels = self.levels(clock, &shape, allowed);
         let action = profile.form.action();
-        let mut last = (i64::MIN, action.neutral());
         for time in panel.span(series).start.min(times)..panel.span(series).end.min(times) {
-            let cycle = clock.cycle[time];
-            if last.0 != cycle {
-                last = (cycle, by_cycle.get(&cycle).copied().unwrap_or(action.neutral()));
-            }
-            let mean = profile.mean(action.apply(last.1, shape[time]));
+            let mean = profile.mean(action.apply(levels[time], shape[time]));
             expected[time * metrics + metric] = mean;
             if let Some(size) = size_of(panel, parts, series, time)
                 && values[time].is_finite()
@@ -230,16 +238,12 @@ impl Column<'_> {
         }
     }
 
-    /// The level of every cycle of the panel; cycles before the panel come from the profile.
-    fn levels(
-        &self,
-        clock: &Clock,
-        shape: &[f64],
-        allowed: ArrayView2<bool>,
-    ) -> BTreeMap<i64, f64> {
+    /// The level at every step of the panel; cycles before the panel come from the profile.
+    fn levels(&self, clock: &Clock, shape: &[f64], allowed: ArrayView2<bool>) -> Vec<f64> {
         let Self { profile, panel, series, metric, level_window } = *self;
+        let action = profile.form.action();
         if level_window == 0 || clock.cycle.is_empty() {
-            return BTreeMap::new();
+            return vec![action.neutral(); clock.cycle.len()];
         }
         let parts = panel.ratio_parts(metric);
         let values = panel.metric(series, metric);
@@ -252,7 +256,6 @@ impl Column<'_> {
                 precision: 1.0 / profile.working_variance(shape[time], size),
             })
         });
-        let action = profile.form.action();
         let seen = cycle_levels(sightings, action);
         let first = clock.cycle[0];
         let mut known: Vec<CycleLevel> = profile
@@ -262,6 +265,7 @@ impl Column<'_> {
             .map(|&(cycle, level, precision)| CycleLevel { cycle, level, precision })
             .collect();
         known.extend(seen);
-        levels(&known, clock.cycle.iter().copied(), level_window, action)
+        let cycles = clock.cycle.iter().copied();
+        levels(&known, cycles, level_window, action, profile.level_spread)
     }
 }
