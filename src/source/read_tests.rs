@@ -152,6 +152,9 @@ fn a_runaway_quote_in_a_large_file_stops_before_it_fills_the_memory() {
     text.push_str(&"2025-01-06,some brand with a name,2\n".repeat(800_000));
     let error = error_of(&text);
     assert!(error.contains("line 2: a quoted field is never closed"), "{error}");
+    let reached = error.split("runs to line ").nth(1).and_then(|rest| rest.split(')').next());
+    let reached: u64 = reached.unwrap().parse().unwrap();
+    assert!(reached < 600_000, "it was read on to line {reached} of 800,002");
 }
 
 #[test]
