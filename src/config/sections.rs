@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     detectors::{DetectorName, ScoringPlan},
     ensemble::EnsembleParams,
-    panel::{Duplicates, Level, Metric, MetricKind, Scope, SpanRule, Step},
+    panel::{Duplicates, Level, Metric, MetricKind, Panel, Scope, SpanRule, Step},
     report::ChartFormat,
     source::{
         AmbiguousTime, Filter, Format, FunnelSpec, IdColumn, Layout, MetricColumn, SourceSpec,
@@ -311,7 +311,7 @@ impl PanelSection {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum PlanName {
-    /// Fit on the first `train_share`, score everything.
+    /// Fit on the first `train_share` of each series, score everything.
     Split,
     /// Every block of `block_steps` is scored by a fit that left it out.
     #[default]
@@ -325,7 +325,7 @@ pub enum PlanName {
 #[serde(deny_unknown_fields, default)]
 pub struct SplitSection {
     pub plan: PlanName,
-    /// `split`: share of the steps that are fitted on.
+    /// `split`: share of each series' steps that is fitted on.
     pub train_share: f64,
     /// `cross_fitted`: steps in a block.
     pub block_steps: usize,
@@ -349,15 +349,23 @@ impl SplitSection {
         problems
     }
 
-    /// The plan for a panel of `n_times` steps.
-    pub fn plan(&self, n_times: usize) -> ScoringPlan {
+    /// How detectors score. Under a split they fit and score once: what they may fit on is in the
+    /// mask.
+    pub fn plan(&self) -> ScoringPlan {
         match self.plan {
-            PlanName::Split => ScoringPlan::Split {
-                train_len: ((n_times as f64 * self.train_share).round() as usize).max(1),
-            },
             PlanName::CrossFitted => ScoringPlan::CrossFitted { block: self.block_steps },
-            PlanName::InSample => ScoringPlan::InSample,
+            PlanName::Split | PlanName::InSample => ScoringPlan::InSample,
         }
+    }
+
+    /// Under a split: for each series, the step from which on nothing is fitted, which is
+    /// `train_share` of the way through the steps in which the series exists.
+    pub fn train_until(&self, panel: &Panel) -> Option<Vec<usize>> {
+        let cut = |span: std::ops::Range<usize>| {
+            span.start + (span.len() as f64 * self.train_share).round() as usize
+        };
+        (self.plan == PlanName::Split)
+            .then(|| (0..panel.n_series()).map(|s| cut(panel.span(s))).collect())
     }
 }
 

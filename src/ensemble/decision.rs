@@ -35,7 +35,7 @@ pub enum KnownEvents {
 /// | `known_events` | `report` | see [`KnownEvents`] | `suppress`, `widen`, `report` |
 /// | `widen_factor` | 10 | under `widen`, how many times smaller p must be | >= 1 |
 /// | `severity_p` | 1e-2, 1e-3, 1e-4, 1e-6 | p of low, medium, high, critical | falling, in 0 to 1 |
-/// | `shift_min_steps` | a day of steps, at least 4 | run of flags that makes a level shift | >= 2 |
+/// | `shift_min_steps` | a day of steps, at least 5 | run of flags that makes a level shift | >= 2 |
 /// | `max_gap_steps` | 1 | unflagged steps that a run may hold | >= 0 |
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]

@@ -35,10 +35,10 @@ pub(super) struct Flagged {
     pub relative: f64,
 }
 
-/// Steps from which on a run is a shift, when the config does not say: a day, at least four.
+/// Steps from which on a run is a shift, when the config does not say: a day, at least five.
 pub(super) fn default_shift_steps(step: Step) -> usize {
     let day = 86_400 / step.secs().max(1);
-    usize::try_from(day).unwrap_or(4).max(4)
+    usize::try_from(day).unwrap_or(5).max(5)
 }
 
 /// The runs of `cells` (sorted by time): ranges of places in `cells`.
@@ -197,9 +197,9 @@ mod tests {
     }
 
     #[test]
-    fn a_shift_takes_a_day_or_four_steps() {
+    fn a_shift_takes_a_day_or_five_steps() {
         assert_eq!(default_shift_steps(Step::HOUR), 24);
-        assert_eq!(default_shift_steps(Step::Week), 4);
+        assert_eq!(default_shift_steps(Step::Week), 5);
         assert_eq!(default_shift_steps(Step::Seconds(900)), 96);
     }
 }

@@ -143,15 +143,16 @@ impl Aggregator {
             .plan
             .id_columns
             .iter()
-            .map(|name| Ok(frame.column(name)?.str()?))
+            .map(|name| frame.column(name)?.str())
             .collect::<Result<Vec<_>, PolarsError>>()?;
         let values = self
             .carried
             .iter()
-            .map(|&m| Ok(frame.column(&self.plan.metrics[m].name)?.f64()?))
+            .map(|&m| frame.column(&self.plan.metrics[m].name)?.f64())
             .collect::<Result<Vec<_>, PolarsError>>()?;
         let mut refused = Vec::new();
         let mut codes = vec![0_u32; ids.len()];
+        let mut row_values: Vec<Option<f64>> = Vec::with_capacity(values.len());
         let mut id_rows: Vec<_> = ids.iter().map(|column| column.iter()).collect();
         let mut value_rows: Vec<_> = values.iter().map(|column| column.iter()).collect();
         for (row, time) in times.iter().enumerate() {
@@ -169,17 +170,20 @@ impl Aggregator {
             let width = self.carried.len();
             let next = (self.cells.len() / width.max(1)) as u32;
             let slot = *self.slots.entry((series, start)).or_insert(next);
-            let is_new = slot == next;
-            if is_new {
+            if slot == next {
                 self.cells.resize(self.cells.len() + width, Cell::default());
             }
-            let keep = is_new || self.plan.duplicates == Duplicates::Combine;
+            row_values.clear();
+            row_values.extend(value_rows.iter_mut().map(|c| c.next().flatten().filter(|v| !v.is_nan())));
+            let cells = &mut self.cells[slot as usize * width..][..width];
+            // By metric, because in long data each metric of a cell has a row of its own.
+            let taken = cells.iter().zip(&row_values).any(|(cell, v)| v.is_some() && cell.n > 0);
+            let keep = self.plan.duplicates == Duplicates::Combine || !taken;
             if !keep {
                 refused.push(row);
             }
-            for (i, column) in value_rows.iter_mut().enumerate() {
-                if let Some(value) = column.next().flatten().filter(|v| keep && !v.is_nan()) {
-                    let cell = &mut self.cells[slot as usize * width + i];
+            for (cell, value) in cells.iter_mut().zip(&row_values).filter(|_| keep) {
+                if let Some(value) = value {
                     cell.sum += value;
                     cell.n += 1;
                 }
@@ -413,6 +417,22 @@ mod tests {
         assert_eq!(refused, [1]);
         let level = level("key", &["pair", "key"]);
         assert_eq!(rows.build(&level, &level, Scope::default()).unwrap().metric(0, 0)[0], 5.0);
+    }
+
+    #[test]
+    fn long_rows_of_two_metrics_share_a_cell_without_being_duplicates() {
+        let plan = plan(vec![count("count"), count("other")], Duplicates::Reject, SpanRule::Observed);
+        let mut rows = Aggregator::new(plan);
+        let nan = f64::NAN;
+        let frame = df!(
+            "pair" => ["p", "p", "p"], "key" => ["a", "a", "a"], TIME_COLUMN => [345_600_i64; 3],
+            "count" => [5.0, nan, 6.0], "other" => [nan, 7.0, nan]
+        )
+        .unwrap();
+        assert_eq!(rows.push(&frame).unwrap(), [2]);
+        let level = level("key", &["pair", "key"]);
+        let panel = rows.build(&level, &level, Scope::default()).unwrap();
+        assert_eq!(panel.series(0).row(0).to_vec(), [5.0, 7.0]);
     }
 
     #[test]

@@ -5,7 +5,7 @@
 //! Days and weeks are counted on the civil calendar of the panel's time zone, so that "Monday"
 //! means the analyst's Monday.
 
-use jiff::{Timestamp, civil, tz::TimeZone};
+use jiff::{Timestamp, tz::TimeZone};
 use serde::{Deserialize, Serialize};
 
 const DAY_SECS: i64 = 86_400;
@@ -223,7 +223,7 @@ pub fn label(step: Step, start: i64) -> String {
         return start.to_string();
     };
     if step.is_civil() {
-        civil::DateTime::from(TimeZone::UTC.to_datetime(instant)).date().to_string()
+        TimeZone::UTC.to_datetime(instant).date().to_string()
     } else {
         instant.to_string()
     }

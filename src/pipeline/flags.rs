@@ -80,7 +80,7 @@ pub fn columns<'a>(
         OutputSchema::Counts => counts_columns(level),
         _ => metrics_columns(level),
     };
-    columns.push(Column::new("in_training", Kind::Bool, |_, t| Value::Bool(level.in_training(t))));
+    columns.push(Column::new("in_training", Kind::Bool, |s, t| Value::Bool(level.in_training(s, t))));
     columns.push(Column::new("known_event", Kind::Text, |s, t| match known.get(&(s, t)) {
         Some(name) => Value::Text(name.as_str().into()),
         None => Value::Empty,

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, time::Instant};
 
-use ndarray::{Array2, s};
+use ndarray::{Array2, Zip};
 
 use super::{PipelineError, load, registry};
 use crate::{
@@ -37,7 +37,8 @@ pub struct Fallback {
 /// What happened at one level.
 pub struct LevelRun {
     pub panel: Panel,
-    pub plan: ScoringPlan,
+    /// Under a split: for each series, the step from which on nothing was fitted.
+    pub train_until: Option<Vec<usize>>,
     /// `[series, time]`: a known event covers the cell.
     pub known: Array2<bool>,
     pub members: Vec<MemberRun>,
@@ -51,9 +52,9 @@ pub struct LevelRun {
 }
 
 impl LevelRun {
-    /// The cells were fitted on, so their scores flatter.
-    pub fn in_training(&self, time: usize) -> bool {
-        matches!(self.plan, ScoringPlan::Split { train_len } if time < train_len)
+    /// The cell was fitted on, so its score flatters.
+    pub fn in_training(&self, series: usize, time: usize) -> bool {
+        self.train_until.as_ref().is_some_and(|cuts| time < cuts[series])
     }
 
     /// The fallback that stands for `detector` at a series, if any.
@@ -87,10 +88,10 @@ impl<'a> Members<'a> {
         context: &'a FitContext,
         panel: &'a Panel,
         plan: ScoringPlan,
-        known: &Array2<bool>,
+        unseen: &Array2<bool>,
     ) -> Self {
         let mut mask = FitMask::all(panel);
-        for ((series, time), _) in known.indexed_iter().filter(|(_, known)| **known) {
+        for ((series, time), _) in unseen.indexed_iter().filter(|(_, unseen)| **unseen) {
             mask.forbid(series, time);
         }
         Self { config, context, panel, plan, mask, found: Found::default() }
@@ -155,7 +156,7 @@ impl<'a> Members<'a> {
 struct Frame<'a> {
     config: &'a Config,
     panel: Panel,
-    plan: ScoringPlan,
+    train_until: Option<Vec<usize>>,
     known: Array2<bool>,
 }
 
@@ -167,7 +168,7 @@ impl Frame<'_> {
         found: Found,
         mut calibrate: impl FnMut(&Scores) -> Result<(Array2<f64>, Option<Calibration>), String>,
     ) -> Result<LevelRun, PipelineError> {
-        let Self { config, panel, plan, known } = self;
+        let Self { config, panel, train_until, known } = self;
         let Found { members: candidates, fallbacks, mut skipped, timings } = found;
         let mut members = Vec::with_capacity(candidates.len());
         let mut calibrations = BTreeMap::new();
@@ -208,7 +209,7 @@ impl Frame<'_> {
             &config.ensemble.combination,
             &config.decision,
         )?;
-        Ok(LevelRun { panel, plan, known, members, calibrations, output, fallbacks, skipped, timings })
+        Ok(LevelRun { panel, train_until, known, members, calibrations, output, fallbacks, skipped, timings })
     }
 }
 
@@ -223,8 +224,11 @@ pub fn fit_level(
     context: &FitContext,
 ) -> Result<LevelRun, PipelineError> {
     let known = load::cells(&panel, known_events);
-    let plan = config.split.plan(panel.n_times());
-    let mut members = Members::new(config, context, &panel, plan, &known);
+    let plan = config.split.plan();
+    let train_until = config.split.train_until(&panel);
+    let held_out = held_out(&panel, train_until.as_deref());
+    let unseen = Zip::from(&known).and(&held_out).map_collect(|&known, &held_out| known || held_out);
+    let mut members = Members::new(config, context, &panel, plan, &unseen);
     for (name, weight) in config.members() {
         let since = Instant::now();
         let detector = registry::build(name, config)?;
@@ -232,8 +236,11 @@ pub fn fit_level(
         members.take(name, weight, since, result)?;
     }
     let found = members.found;
-    let usable = calibration_cells(&panel, plan, &known);
-    Frame { config, panel, plan, known }.combine(found, |scores| {
+    // The null of a score is learnt where the fit did not look, outside known events.
+    let all = train_until.is_none();
+    let usable =
+        Zip::from(&known).and(&held_out).map_collect(|&known, &held_out| !known && (all || held_out));
+    Frame { config, panel, train_until, known }.combine(found, |scores| {
         let calibration = Calibration::fit(scores, usable.view(), &config.calibration)
             .map_err(|error| error.to_string())?;
         let log_p = calibration.log_p(scores).map_err(|error| error.to_string())?.log_p;
@@ -241,15 +248,11 @@ pub fn fit_level(
     })
 }
 
-/// The cells that the null of a score is learnt from: held out from the fit, and no known event.
-fn calibration_cells(panel: &Panel, plan: ScoringPlan, known: &Array2<bool>) -> Array2<bool> {
-    let mut usable = known.mapv(|known| !known);
-    if let ScoringPlan::Split { train_len } = plan
-        && train_len < panel.n_times()
-    {
-        usable.slice_mut(s![.., ..train_len]).fill(false);
-    }
-    usable
+/// The cells `[series, time]` that a split keeps from every fit.
+fn held_out(panel: &Panel, train_until: Option<&[usize]>) -> Array2<bool> {
+    Array2::from_shape_fn((panel.n_series(), panel.n_times()), |(s, t)| {
+        train_until.is_some_and(|cuts| t >= cuts[s])
+    })
 }
 
 /// Scores a panel with detectors and calibrations out of a checkpoint.
@@ -264,8 +267,7 @@ pub fn score_level(
     context: &FitContext,
 ) -> Result<LevelRun, PipelineError> {
     let known = load::cells(&panel, known_events);
-    // Nothing is fitted here, so no cell is in training.
-    let plan = ScoringPlan::Split { train_len: 0 };
+    let plan = ScoringPlan::InSample; // for a fallback; nothing else is fitted here
     let mut members = Members::new(config, context, &panel, plan, &known);
     let weights = config.members();
     for (name, kept) in &state.detectors {
@@ -282,7 +284,7 @@ pub fn score_level(
         .map(|key| state.keys.iter().position(|k| k == key))
         .collect();
     let found = members.found;
-    Frame { config, panel, plan, known }.combine(found, |scores| {
+    Frame { config, panel, train_until: None, known }.combine(found, |scores| {
         let calibration = state.calibrations.get(&scores.detector).ok_or_else(|| {
             "the checkpoint has no calibration for it: train again".to_string()
         })?;

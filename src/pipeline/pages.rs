@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     config::Config,
-    detectors::{DetectorName, ScoringPlan, lstm_autoencoder::FittedLstm},
+    detectors::{DetectorName, lstm_autoencoder::FittedLstm},
     ensemble::{AnomalyType, Direction, Severity},
     panel::{Panel, Step},
     report::{
@@ -234,12 +234,7 @@ impl<'a> LevelPage<'a> {
                 .map(|(_, steps, kind)| (steps.clone(), kind.clone()))
                 .collect(),
             truth: ranges(&self.labels),
-            training_until: match self.level.plan {
-                ScoringPlan::Split { train_len } if train_len > 0 => {
-                    Some(train_len.min(panel.n_times()))
-                }
-                _ => None,
-            },
+            training_until: self.level.train_until.as_ref().map(|cuts| cuts[s]),
             reconstruction: self.reconstruction(s, metric),
             log_values: false,
         }

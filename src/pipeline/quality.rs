@@ -106,11 +106,8 @@ fn training(level: &LevelRun) -> Option<TrainingSummary> {
 
 /// The cells that count: scored by the ensemble and not fitted on.
 fn scope(level: &LevelRun) -> Array2<bool> {
-    let mut scope = level.output.log_p.mapv(|p| !p.is_nan());
-    for t in (0..level.panel.n_times()).filter(|&t| level.in_training(t)) {
-        scope.column_mut(t).fill(false);
-    }
-    scope
+    let log_p = &level.output.log_p;
+    Array2::from_shape_fn(log_p.dim(), |(s, t)| !log_p[[s, t]].is_nan() && !level.in_training(s, t))
 }
 
 fn calibration(level: &LevelRun, truth: Option<&Truth>) -> Vec<CalibrationRow> {
