@@ -62,11 +62,9 @@ impl Cholesky {
     pub fn forward(&self, b: &mut [f64]) {
         let n = self.n;
         for i in 0..n {
-            let mut sum = b[i];
-            for k in 0..i {
-                sum -= self.lower[i * n + k] * b[k];
-            }
-            b[i] = sum / self.lower[i * n + i];
+            let row = &self.lower[i * n..i * n + i];
+            let known: f64 = row.iter().zip(&b[..i]).map(|(l, x)| l * x).sum();
+            b[i] = (b[i] - known) / self.lower[i * n + i];
         }
     }
 
@@ -75,11 +73,9 @@ impl Cholesky {
         self.forward(b);
         let n = self.n;
         for i in (0..n).rev() {
-            let mut sum = b[i];
-            for k in i + 1..n {
-                sum -= self.lower[k * n + i] * b[k];
-            }
-            b[i] = sum / self.lower[i * n + i];
+            let column = self.lower[i * n + i..].iter().step_by(n).skip(1);
+            let known: f64 = column.zip(&b[i + 1..]).map(|(l, x)| l * x).sum();
+            b[i] = (b[i] - known) / self.lower[i * n + i];
         }
     }
 

@@ -19,7 +19,7 @@ const ASYMPTOTIC_FROM: f64 = 10.0;
 /// `stirling_error(k)` for whole `k` from 1; the most frequent arguments by far are small counts.
 const STIRLING_ERROR_OF_WHOLE: [f64; 10] = [
     0.081_061_466_795_327_26,
-    0.041_340_695_955_409_295,
+    0.041_340_695_955_409_29,
     0.027_677_925_684_998_34,
     0.020_790_672_103_765_093,
     0.016_644_691_189_821_193,
@@ -27,7 +27,7 @@ const STIRLING_ERROR_OF_WHOLE: [f64; 10] = [
     0.011_896_709_945_891_77,
     0.010_411_265_261_972_096,
     0.009_255_462_182_712_733,
-    0.008_330_563_433_362_871,
+    0.008_330_563_433_362_87,
 ];
 
 /// The series of `ln gamma(x) - [(x - 1/2) ln x - x + ln(2 pi)/2]` for `x >= 10`

@@ -11,6 +11,30 @@
 //! (see `fit.rs`: cross-fitting in blocks with a guard, past anomalies masked one run at a time,
 //! predictions widened by what they may be off). A weak prior on season and trend keeps fits on a
 //! year of weeks from chasing noise.
+//!
+//! # Measured
+//! Generated weeks as in `tests/simulation.rs` (a harmonic more and a random walk that the model
+//! does not know; one event a key-year; labels keep events that nobody can see), seeds 1000-1019,
+//! flagged at p <= 0.01. FPR is the share of clean weeks that are flagged.
+//!
+//! | 52 weeks | F1 | recall | events found | FPR |
+//! |---|---|---|---|---|
+//! | in sample, maximum likelihood, plug-in, no prior | .203 | .115 | .35 | .0018 |
+//! | the defaults, but nothing masked | .295 | .178 | .48 | .0023 |
+//! | **the defaults** | **.450** | **.313** | **.55** | **.0069** |
+//! | the truth (true means and dispersions) | .503 | .358 | .62 | .0056 |
+//!
+//! Without any event .0073 of the weeks have p <= 0.01 (by base level: .003 under 2 a week, .005
+//! under 10, .011 under 50, .012 above); on 104 weeks .0072, on 260 .0071; without the widening
+//! .0170. The small ones are conservative because counts are discrete, the large ones feel the
+//! random walk.
+//!
+//! What was tried on seeds 1-59 and how it came out: guards of 0, 2, 3, 5, 6, 7 steps F1 .337, .418,
+//! .432, .450, .445, .436; no prior .393 at an FPR of .013; masking everything under p = .01 at once
+//! .442, one run at a time .456 at a lower FPR; K = 2 on one year .38; a tighter dispersion error by
+//! the likelihood's curvature cost more recall than cross-fitted residuals for the same validity;
+//! blocks of one or two steps are no better than four and cost three times the time.
+//!
 //! # Later work
 //! Pooling over the keys of a pair enters as another prior (`Prior` has one precision per
 //! coefficient), a segment scan as another mask, one-step-ahead scoring as another way to fill the

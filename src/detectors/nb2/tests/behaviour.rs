@@ -123,7 +123,7 @@ fn a_split_scores_later_steps_by_earlier_ones_only() {
     changed[90] = 4_000.0;
     let plan = ScoringPlan::Split { train_len: 70 };
     let [one, other] = [&y, &changed].map(|y| {
-        let panel = counts_panel(&[y.clone()]);
+        let panel = counts_panel(std::slice::from_ref(y));
         nb2().fit_score(&panel, &FitMask::all(&panel), plan, &FitContext::new(1)).unwrap().1
     });
     for t in (0..104).filter(|t| *t != 90) {
