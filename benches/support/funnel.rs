@@ -135,7 +135,8 @@ pub fn simulate(rng: &mut impl Rng, brands: usize, days: usize) -> Funnel {
             let rate = |p: f64| p * (1.0 + 0.08 * (angle + 1.0).cos());
             let carts = binomial(rng, views, rate(cart) * conversion[t].sqrt());
             let purchases = binomial(rng, carts, rate(buy) * conversion[t].sqrt());
-            let revenue = if purchases > 0.0 { gamma(rng, 2.0 * purchases, 0.5 * price) } else { 0.0 };
+            let revenue =
+                if purchases > 0.0 { gamma(rng, 2.0 * purchases, 0.5 * price) } else { 0.0 };
             let converted = if views > 0.0 { purchases / views } else { f64::NAN };
             for (m, v) in [views, carts, purchases, revenue, converted].into_iter().enumerate() {
                 values[[brand, t, m]] = v;
