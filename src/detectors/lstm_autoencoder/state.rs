@@ -57,7 +57,8 @@ pub(super) fn save(fitted: &FittedLstm) -> Result<DetectorState, DetectorError> 
     let architecture = Architecture::new(&fitted.params, fitted.metrics.len());
     let device = ComputeDevice::cpu();
     let network = Network::new(architecture, &fitted.weights, device.burn());
-    let mut store = SafetensorsStore::from_bytes(None);
+    // Without burn's metadata, whose order is random: the same weights are the same bytes.
+    let mut store = SafetensorsStore::from_bytes(None).clear_metadata();
     store.collect_from(&network).map_err(wrong)?;
     let weights = store.get_bytes().map_err(wrong)?;
     Ok(DetectorState { json, weights: Some(weights) })

@@ -86,9 +86,7 @@ impl Training<'_> {
             network = trained;
             let watched = self.validation_loss(&weights, device)?.unwrap_or(loss);
             let first = curve.epochs.first().map_or(loss, |first| first.0);
-            if !(loss.is_finite() && watched.is_finite() && weights.are_finite())
-                || loss > EXPLOSION * first
-            {
+            if has_diverged(loss, watched, first) || !weights.are_finite() {
                 let Some((_, good)) = &best else {
                     return Err(DetectorError::Diverged {
                         detector: NAME,
@@ -213,6 +211,24 @@ impl Training<'_> {
     }
 }
 
+/// Whether an epoch's training and held-out loss show that training has come apart.
+fn has_diverged(loss: f64, watched: f64, first: f64) -> bool {
+    !(loss.is_finite() && watched.is_finite()) || loss > EXPLOSION * first
+}
+
 fn read(value: Tensor<1>) -> f64 {
     value.into_data().iter::<f64>().next().unwrap_or(f64::NAN)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_loss_that_is_no_number_or_explodes_has_diverged() {
+        assert!(has_diverged(f64::NAN, 1.0, 1.0));
+        assert!(has_diverged(1.0, f64::INFINITY, 1.0));
+        assert!(has_diverged(101.0, 1.0, 1.0));
+        assert!(!has_diverged(5.0, 1e9, 1.0));
+    }
 }
