@@ -1,6 +1,48 @@
 //! Residuals from a robust seasonal profile, tested over several widths at once.
 //!
-//! Placeholder.
+//! The profile itself lives in [`crate::features::seasonal`], since other detectors work on its
+//! residuals too. Here its residuals become a score: every metric is tested over trailing windows of
+//! several widths, each in units of its own spread on the learnt part (the larger of a median-based
+//! and a 95 %-based one), and the strongest evidence counts. A score of 4 means four of those
+//! spreads; the ensemble turns it into a p-value.
+//!
+//! A trailing window goes on accusing after its event has ended. So its evidence is weighed by the
+//! newest residual: in full while that is at least half of the window's mean, nothing once it is
+//! back to normal.
+//!
+//! # What was measured
+//!
+//! Simulated funnel, 24 brands × 90 days, learnt on 60 %, five metrics, 2.4 % of the hours anomalous,
+//! means over seeds 1000-1004 (nothing was tuned on them). The peer is a script of one median for
+//! each hour of the week; both flag at a fixed score (4.5; the peer's own 5).
+//!
+//! | | F1 | FPR | event recall | AUC-PR | VUS-PR pooled | mean over brands |
+//! |---|---|---|---|---|---|---|
+//! | random | | | | .02 | .04 | .06 |
+//! | global z / trailing z of a week, as dashboards have it | .12 / .09 | .026 / .029 | .36 / .39 | .06 / .05 | .07 / .06 | .17 / .15 |
+//! | peer, one width | .40 | .005 | .70 | .37 | .31 | .53 |
+//! | peer, several widths | .40 | .017 | .72 | .33 | .42 | .61 |
+//! | **this detector** | **.49** | .008 | **.79** | **.51** | **.48** | **.68** |
+//!
+//! Four fifths of its false alarms are unlabelled campaigns. Without those hours: F1 .57 (peers .43,
+//! .44), FPR .002, AUC-PR .61 (.42, .38). By kind, events found: spikes .83, drops .86, outages .94,
+//! collapses of the conversion .61, level shifts .50 (8 events), drifts 1.0 (3 events).
+//!
+//! Choices, seeds 1-4, F1 / AUC-PR: width 1 alone .42 / .46; 1, 3 and 6 without weighing the newest
+//! residual .49 / .47, with it **.53 / .54**; adding 24 hours .49 / .51; 1, 2, 4 and 12 .52 / .53;
+//! the root of the sum of squares over metrics in place of the strongest, before that weighing, .32 /
+//! .43 against .47 / .46. Weighing by the newest residual costs VUS-PR (.56 to .52), which gives credit
+//! for alarms after an event, and was kept because an operator does not.
+//!
+//! Weekly counts, 1,000 simulated series of 52 weeks, held-out blocks of four weeks: AUC-PR .49, F1
+//! .45 and 62 % of the events found at 0.7 % false alarms, against .22, .17 and 39 % for the rolling
+//! mean of eight weeks.
+//!
+//! Real labelled sets, VUS-PR / AUC-PR as mean over series, in brackets the best seasonal z by time
+//! of day: Numenta .22 / .22 (.21 / .21), cloud monitoring .56 / .50 (.52 / .47), server machines
+//! .34 / .35 (.24 / .26), application servers .34 / .36 (.21 / .21), Merlion's synthetic ones
+//! .40 / .40 (.37 / .35), one web KPI .06 / .11 (.10 / .14; that peer has a spread for each time of
+//! day, which this profile has not).
 
 mod params;
 mod score;

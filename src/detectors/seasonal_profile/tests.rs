@@ -214,7 +214,7 @@ fn one_series_of_a_hundred_thousand_minutes_is_scored() {
         Calendar::new(Step::Seconds(60), 0, 100_000, TimeZone::UTC),
         vec![Metric { name: "x".into(), kind: MetricKind::Measure }],
         vec![SeriesKey(vec!["a".into()])],
-        vec![0..100_000],
+        std::iter::once(0..100_000).collect(),
         ndarray::Array3::from_shape_fn((1, 100_000, 1), |(_, t, _)| values[t]),
     )
     .unwrap();

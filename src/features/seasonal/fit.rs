@@ -8,7 +8,7 @@ use super::{
     clock::{Clock, Season},
     level::{Action, CycleLevel, Sighting, cycle_levels, levels, spread_of},
     noise::{MIN_SHARE, Noise, variance_line},
-    tables::{Points, Table, means, medians, wave},
+    tables::{Points, Table, means, medians, merge_nested, wave},
 };
 use crate::{
     features::robust::{median, quantile, winsorised_variance},
@@ -394,25 +394,6 @@ impl<'a> Work<'a> {
 /// A shape on a multiplicative scale stays above a hundredth of its centre.
 fn least_shape(base: f64) -> f64 {
     (0.01 * base).max(1e-6)
-}
-
-/// Folds the tables of nested seasons into the finest, so that a checkpoint keeps one.
-fn merge_nested(tables: &mut Vec<(Season, Vec<f64>)>) {
-    let nested =
-        |s: Season| matches!(s, Season::TimeOfDay | Season::WeekendTimeOfDay | Season::TimeOfWeek);
-    while let Some(coarse) = tables.iter().position(|(s, _)| nested(*s))
-        && let Some(fine) = tables.iter().skip(coarse + 1).position(|(s, _)| nested(*s))
-    {
-        let (season, effect) = tables.remove(coarse);
-        let (finer, target) = &mut tables[coarse + fine];
-        let groups = if season == Season::TimeOfDay { 1 } else { 2 };
-        let per_day = effect.len() / groups;
-        for (slot, target) in target.iter_mut().enumerate() {
-            let weekend = *finer == Season::TimeOfWeek && slot / per_day >= 5;
-            let group = usize::from(groups == 2 && weekend);
-            *target += effect[group * per_day + slot % per_day];
-        }
-    }
 }
 
 fn weighted_mean(values: &[f64], weights: &[f64]) -> f64 {

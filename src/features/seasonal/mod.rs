@@ -1,7 +1,36 @@
 //! What a series looks like when nothing is wrong: its season, its slow level and its noise, and
 //! from them a residual with unit spread for every cell.
 //!
-//! Placeholder essay.
+//! A metric is taken to a scale on which its season is additive and its noise about even: square
+//! roots for counts and amounts, conversions and measurements as they are. There
+//!
+//! ```text
+//! expected = level × (centre + time of day + weekend + hour of week)      counts, amounts
+//! expected = level +  centre + time of day + weekend + hour of week       measurements, ratios
+//! ```
+//!
+//! The seasons are derived from the step and from how much history there is ([`SeasonChoice`]), on
+//! the panel's wall clock, so that a shop that opens at nine opens at nine in summer too. Each is a
+//! table of slots whose noisy means are shrunk towards their neighbours and towards nothing. The
+//! level is a robust mean over the days before (never the judged day), so that growth is normal, a
+//! shift of days stays visible, and a change that lasts half a window becomes the new normal. Three
+//! rounds of profile, level, noise and outlier weights fit it all; the first starts from medians.
+//!
+//! Residuals are deviance residuals of a negative binomial for counts (dispersion fitted robustly to
+//! the spread at every size, and at least a Poisson's), of an overdispersed binomial for conversions,
+//! plain ones else. Windows of several steps are tested as one observation with the weights of the
+//! score test, so that twelve quiet hours without a sale are one count of twelve hours.
+//!
+//! # What was measured
+//!
+//! On the simulated funnel of the benches (24 brands × 90 days, learnt on 60 %, seeds 1000-1004),
+//! 99 % intervals hold 99.2-99.7 % of the clean unseen hours for each of the five metrics, campaigns
+//! included. Weekly gamma-Poisson counts with a yearly wave and labelled events, 52 weeks, held-out
+//! blocks of four: 99.4 %. What was tried on seeds 1-4, as F1 of the hourly detector at a score of
+//! 4.5: constant level .46, level window 7 days .51, **14 days .53**, 21 and 28 days .52-.53; sums of
+//! residuals in place of pooled windows score the same overall, but are skewed on sparse counts.
+//! Square-root residuals of sparse revenue, where most hours are zero, are worthless unless the size
+//! of an item comes from the values themselves (largest clean residual 79, then 11).
 
 mod clock;
 mod fit;

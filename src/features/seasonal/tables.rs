@@ -150,6 +150,25 @@ pub(super) fn wave(points: &Points, season: Season, step: Step) -> Table {
     Table { effect, parameters: 2.0 * keep }
 }
 
+/// Folds the tables of nested seasons into the finest, so that a checkpoint keeps one.
+pub(super) fn merge_nested(tables: &mut Vec<(Season, Vec<f64>)>) {
+    let nested =
+        |s: Season| matches!(s, Season::TimeOfDay | Season::WeekendTimeOfDay | Season::TimeOfWeek);
+    while let Some(coarse) = tables.iter().position(|(s, _)| nested(*s))
+        && let Some(fine) = tables.iter().skip(coarse + 1).position(|(s, _)| nested(*s))
+    {
+        let (season, effect) = tables.remove(coarse);
+        let (finer, target) = &mut tables[coarse + fine];
+        let groups = if season == Season::TimeOfDay { 1 } else { 2 };
+        let per_day = effect.len() / groups;
+        for (slot, target) in target.iter_mut().enumerate() {
+            let weekend = *finer == Season::TimeOfWeek && slot / per_day >= 5;
+            let group = usize::from(groups == 2 && weekend);
+            *target += effect[group * per_day + slot % per_day];
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -178,10 +197,27 @@ mod tests {
     fn shrinkage_helps_smooth_flat_and_rough_profiles() {
         let smooth = |s: usize| 3.0 * (s as f64 / 24.0 * std::f64::consts::TAU).sin();
         let flat = |_| 0.0;
-        let rough = |s: usize| if s % 12 == 0 { 8.0 } else { 0.0 };
+        let rough = |s: usize| if s.is_multiple_of(12) { 8.0 } else { 0.0 };
         assert!(error_of(smooth, true) < 0.75 * error_of(smooth, false));
         assert!(error_of(flat, true) < 0.3 * error_of(flat, false));
         assert!(error_of(rough, true) < 1.1 * error_of(rough, false));
+    }
+
+    #[test]
+    fn folded_tables_say_the_same_as_nested_ones() {
+        let day: Vec<f64> = (0..24).map(f64::from).collect();
+        let weekend: Vec<f64> = (0..48).map(|s| 100.0 * f64::from(s)).collect();
+        let week: Vec<f64> = (0..168).map(|s| 1e4 * f64::from(s)).collect();
+        let mut tables = vec![
+            (Season::TimeOfDay, day),
+            (Season::WeekendTimeOfDay, weekend),
+            (Season::TimeOfWeek, week),
+        ];
+        merge_nested(&mut tables);
+        assert_eq!(tables.len(), 1);
+        let at = |weekday: usize, hour: usize| tables[0].1[weekday * 24 + hour];
+        assert_eq!(at(2, 5), 5.0 + 500.0 + 1e4 * 53.0);
+        assert_eq!(at(6, 5), 5.0 + 2_900.0 + 1e4 * 149.0);
     }
 
     #[test]

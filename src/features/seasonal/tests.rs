@@ -26,7 +26,7 @@ fn panel_of(step: Step, zone: TimeZone, columns: &[(Metric, Vec<f64>)]) -> Panel
         Calendar::new(step, MONDAY, times, zone),
         columns.iter().map(|(metric, _)| metric.clone()).collect(),
         vec![SeriesKey(vec!["a".into()])],
-        vec![0..times],
+        std::iter::once(0..times).collect(),
         Array3::from_shape_fn((1, times, columns.len()), |(_, t, m)| columns[m].1[t]),
     )
     .unwrap()
@@ -361,7 +361,7 @@ fn a_short_new_batch_starts_from_the_level_that_the_fit_ended_with() {
         Calendar::new(Step::HOUR, MONDAY + 1_392 * 3_600, 48, TimeZone::UTC),
         panel.metrics().to_vec(),
         panel.keys().to_vec(),
-        vec![0..48],
+        std::iter::once(0..48).collect(),
         panel.values().slice(s![.., 1_392.., ..]).to_owned(),
     )
     .unwrap();
