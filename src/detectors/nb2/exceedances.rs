@@ -110,3 +110,42 @@ pub(super) fn curvature(z: f64, ln_1p: f64) -> (f64, f64) {
     let value = (ln_1p - z * inverse) / (z * z);
     (value, (inverse * inverse - 2.0 * value) / z)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // Beyond the table the midpoint rule with one correction leaves a few 1e-11.
+    #[test]
+    fn derivatives_are_the_plain_sums_within_and_beyond_the_table() {
+        let counts = [0.0, 1.0, 7.0, 256.0, 257.0, 900.0, 20_000.0, 5.0];
+        let used = [1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 0.0];
+        let mut exceedances = Exceedances::default();
+        exceedances.fill(&counts, &used);
+        for alpha in [0.0, 1e-9, 1e-3, 0.1, 2.0, 50.0] {
+            let (mut first, mut second) = (0.0, 0.0);
+            for (&y, _) in counts.iter().zip(used).filter(|(_, used)| *used > 0.0) {
+                for j in 0..y as u32 {
+                    let ratio = f64::from(j) / (1.0 + alpha * f64::from(j));
+                    first += ratio;
+                    second -= ratio * ratio;
+                }
+            }
+            let found = exceedances.derivatives(alpha);
+            assert!((found.0 / first - 1.0).abs() < 1e-10, "{alpha}: {} {first}", found.0);
+            assert!((found.1 / second - 1.0).abs() < 1e-10, "{alpha}: {} {second}", found.1);
+        }
+    }
+
+    #[test]
+    fn the_series_of_the_curvature_meets_its_closed_form() {
+        for z in [0.0199f64, 0.0201] {
+            let exact = (z.ln_1p() - z / (1.0 + z)) / (z * z);
+            let slope = ((1.0 + z).powi(-2) - 2.0 * exact) / z;
+            let (value, derivative) = curvature(z, z.ln_1p());
+            assert!((value / exact - 1.0).abs() < 1e-11, "{z}: {value} {exact}");
+            assert!((derivative / slope - 1.0).abs() < 1e-8, "{z}: {derivative} {slope}");
+        }
+        assert_eq!(curvature(0.0, 0.0), (0.5, -2.0 / 3.0));
+    }
+}
