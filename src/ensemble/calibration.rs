@@ -37,7 +37,7 @@ use crate::detectors::{DetectorName, Scores};
 /// | `tail_share` | 0.2 | share of the scores that the tail is fitted to | 0.05 to 0.5 |
 /// | `expected_contamination` | 0.02 | share of anomalies that is expected in the scores | above 0, to 0.2 |
 /// | `folds` | 5 | groups of series that are judged by the others | 1 to 100; 1 = not cross-fitted |
-/// | `own_null_points` | 1000 | scores from which on a series has its own null | at least 200 |
+/// | `own_null_points` | 1000 | independent scores from which on a series has its own null | at least 200 |
 /// | `min_points` | 50 | fewer scores than this calibrate nothing | at least 20 |
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -167,7 +167,7 @@ impl Calibration {
             Null::fit(&sample, params.tail_share, params.expected_contamination, effective_share)
         };
         let pool = null(standardised.concat());
-        let plan = Plan::new(&standardised, params);
+        let plan = Plan::new(&standardised, effective_share, params);
         let folds = plan.fold_samples(&standardised).into_par_iter().map(null).collect();
         let own = plan.own.par_iter().map(|&s| null(standardised[s].clone())).collect();
         let summary = CalibrationSummary {
@@ -291,7 +291,9 @@ struct Plan {
 }
 
 impl Plan {
-    fn new(series: &[Vec<f64>], params: &CalibrationParams) -> Self {
+    /// A series is judged by itself only where its scores, counted without those that repeat their
+    /// neighbours, are enough: the floor of its own null is one over their number.
+    fn new(series: &[Vec<f64>], effective_share: f64, params: &CalibrationParams) -> Self {
         let filled = series.iter().filter(|s| !s.is_empty()).count();
         // A fold with a single series left over would be judged by next to nothing.
         let n_folds = if filled < 2 { 1 } else { params.folds.min(filled) };
@@ -300,7 +302,7 @@ impl Plan {
             .iter()
             .enumerate()
             .map(|(s, values)| {
-                if values.len() >= params.own_null_points {
+                if values.len() as f64 * effective_share >= params.own_null_points as f64 {
                     own.push(s);
                     Judge::Own(own.len() - 1)
                 } else if n_folds < 2 {

@@ -120,22 +120,18 @@ impl DecisionParams {
         }
     }
 
-    /// Whether a cell is anomalous. `direction` is +1, -1 or 0 (unknown passes every filter);
+    /// Whether a cell is anomalous. `direction` is +1, -1 or 0 (unknown passes no one-sided filter);
     /// a NaN deviation means that nothing predicts, and passes.
     pub(super) fn decide(&self, log_p: f64, direction: i8, deviation: Deviation, known: bool) -> bool {
         if known && self.known_events == KnownEvents::Suppress {
             return false;
         }
-        let wanted = match self.direction {
-            DetectionDirection::Both => true,
-            DetectionDirection::AboveExpected => direction >= 0,
-            DetectionDirection::BelowExpected => direction <= 0,
-        };
         // The tolerance keeps p = 1 - level on the side that it is on in exact arithmetic.
-        wanted
+        let too_small = deviation.absolute.abs() < self.min_absolute_deviation
+            || deviation.relative.abs() < self.min_relative_deviation;
+        self.direction.admits(direction)
             && log_p <= self.log_threshold(known) + 1e-12
-            && !(deviation.absolute.abs() < self.min_absolute_deviation)
-            && !(deviation.relative.abs() < self.min_relative_deviation)
+            && !too_small
     }
 
     /// How bad an anomalous cell is.

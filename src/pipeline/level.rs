@@ -1,6 +1,9 @@
 //! One level of a run: every detector fitted and scored, calibrated, combined.
 
-use std::{collections::BTreeMap, time::Instant};
+use std::{
+    collections::{BTreeMap, HashMap},
+    time::Instant,
+};
 
 use ndarray::{Array2, Zip};
 
@@ -11,7 +14,7 @@ use crate::{
         DetectorError, DetectorName, FitContext, FitMask, FittedDetector, Scores, ScoringPlan,
     },
     ensemble::{Calibration, EnsembleOutput, Member, combine},
-    panel::Panel,
+    panel::{Panel, SeriesKey},
     source::Interval,
 };
 
@@ -278,11 +281,12 @@ pub fn score_level(
         let result = fitted.score(&panel, context).map(|scores| (fitted, scores));
         members.take(*name, weights.get(name).copied().unwrap_or(1.0), since, result)?;
     }
-    let places: Vec<Option<usize>> = panel
-        .keys()
-        .iter()
-        .map(|key| state.keys.iter().position(|k| k == key))
-        .collect();
+    let order: HashMap<&SeriesKey, usize> =
+        state.keys.iter().enumerate().map(|(place, key)| (key, place)).collect();
+    let places: Vec<Option<usize>> = panel.keys().iter().map(|k| order.get(k).copied()).collect();
+    for calibration in state.calibrations.values() {
+        calibration.validate()?;
+    }
     let found = members.found;
     Frame { config, panel, train_until: None, known }.combine(found, |scores| {
         let calibration = state.calibrations.get(&scores.detector).ok_or_else(|| {
