@@ -64,22 +64,40 @@ fn a_run_leaves_everything_that_it_promises() {
     let out = ok(dir.path(), &small(&["run", "weekly", "--out", "out"], &[]));
     assert!(out.contains("against the labels") && out.contains("out/report.html"), "{out}");
     for file in [
-        "config.toml", "run.json", "run.log", "report.html", "report.json",
-        "flags/flags_key_weekly.csv", "flags/flags_pair_weekly.csv", "checkpoint/manifest.json",
+        "config.toml",
+        "run.json",
+        "run.log",
+        "report.html",
+        "report.json",
+        "flags/flags_key_weekly.csv",
+        "flags/flags_pair_weekly.csv",
+        "checkpoint/manifest.json",
     ] {
         assert!(dir.path().join("out").join(file).is_file(), "{file} is missing");
     }
     let header = fs::read_to_string(dir.path().join("out/flags/flags_key_weekly.csv")).unwrap();
     let header: Vec<&str> = header.lines().next().unwrap().split(',').collect();
     for column in [
-        "target_type", "insight_type", "target_key", "week_start", "count", "mu_hat", "pi_low",
-        "pi_high", "is_anom", "nb2_is_anom", "ensemble_anomaly_score", "anomaly_severity",
+        "target_type",
+        "insight_type",
+        "target_key",
+        "week_start",
+        "count",
+        "mu_hat",
+        "pi_low",
+        "pi_high",
+        "is_anom",
+        "nb2_is_anom",
+        "ensemble_anomaly_score",
+        "anomaly_severity",
     ] {
         assert!(header.contains(&column), "{column} not in {header:?}");
     }
-    assert!(!fs::read_dir(dir.path()).unwrap().any(|entry| {
-        entry.unwrap().file_name().to_string_lossy().contains("partial")
-    }));
+    assert!(
+        !fs::read_dir(dir.path())
+            .unwrap()
+            .any(|entry| { entry.unwrap().file_name().to_string_lossy().contains("partial") })
+    );
 }
 
 #[test]
@@ -160,9 +178,13 @@ fn bad_rows_are_kept_with_their_line_and_reason() {
     ok(dir.path(), &["generate", "weekly", "--keys", "6", "--out", "data"]);
     let path = dir.path().join("data/events.csv");
     let mut bytes = fs::read(&path).unwrap();
-    bytes.extend_from_slice(b"x,risk,client,K1,insight_hit,event,1,RUN-2025W01-001,not a time,SoW\n");
+    bytes.extend_from_slice(
+        b"x,risk,client,K1,insight_hit,event,1,RUN-2025W01-001,not a time,SoW\n",
+    );
     bytes.extend_from_slice(b"x,risk,client\n");
-    bytes.extend_from_slice(b"x,risk,client,\xff\xfe,insight_hit,event,1,RUN,2025-01-06 06:00:00,SoW\n");
+    bytes.extend_from_slice(
+        b"x,risk,client,\xff\xfe,insight_hit,event,1,RUN,2025-01-06 06:00:00,SoW\n",
+    );
     fs::write(&path, bytes).unwrap();
     let input = ["--input", "data/events.csv", "--out", "out", "--json"];
     let out = ok(dir.path(), &small(&["run", "weekly"], &input));

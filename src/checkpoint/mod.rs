@@ -40,13 +40,17 @@ pub const MANIFEST: &str = "manifest.json";
 pub enum CheckpointError {
     #[error("{path}: {source}")]
     Io { path: PathBuf, source: std::io::Error },
-    #[error("{path} is no checkpoint (it has no {MANIFEST}): name the folder that `anomalist train` wrote")]
+    #[error(
+        "{path} is no checkpoint (it has no {MANIFEST}): name the folder that `anomalist train` wrote"
+    )]
     NotACheckpoint { path: PathBuf },
     #[error(
         "{path} has checkpoint format {found}, this version reads {FORMAT}: train again with this version, or use anomalist {version}"
     )]
     Format { path: PathBuf, found: u32, version: String },
-    #[error("{path} is damaged: {reason}; copy the checkpoint again from its source, or train anew")]
+    #[error(
+        "{path} is damaged: {reason}; copy the checkpoint again from its source, or train anew"
+    )]
     Damaged { path: PathBuf, reason: String },
 }
 

@@ -272,16 +272,21 @@ mod tests {
     #[test]
     fn options_stand_for_config_keys() {
         let cli = Cli::parse_from([
-            "anomalist", "run", "weekly", "--input", "12", "--seed", "3", "--set", "nb2.trend=false",
+            "anomalist",
+            "run",
+            "weekly",
+            "--input",
+            "12",
+            "--seed",
+            "3",
+            "--set",
+            "nb2.trend=false",
         ]);
         let Command::Run(args) = cli.command else { panic!() };
         let found = args.config.overrides().unwrap();
         let pairs: Vec<(&str, &str)> =
             found.iter().map(|o| (o.key.as_str(), o.value.as_str())).collect();
-        assert_eq!(
-            pairs,
-            [("nb2.trend", "false"), ("source.path", "\"12\""), ("seed", "3")]
-        );
+        assert_eq!(pairs, [("nb2.trend", "false"), ("source.path", "\"12\""), ("seed", "3")]);
         assert!(parse_sets(&["x".into()]).unwrap_err().contains("no `=`"));
     }
 }

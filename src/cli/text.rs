@@ -55,7 +55,10 @@ fn level_text(level: &LevelSummary) -> String {
             .filter_map(|name| counts.get(*name).map(|n| format!("{n} {name}")))
             .collect();
         parts.extend(
-            counts.iter().filter(|(k, _)| !order.contains(&k.as_str())).map(|(k, n)| format!("{n} {k}")),
+            counts
+                .iter()
+                .filter(|(k, _)| !order.contains(&k.as_str()))
+                .map(|(k, n)| format!("{n} {k}")),
         );
         parts.join(", ")
     };
@@ -101,9 +104,8 @@ fn quality_text(level: &LevelSummary) -> String {
         ("false_alerts_per_series_year", "false/yr"),
         ("mean_delay_steps", "delay"),
     ];
-    let mut rows = vec![
-        ["against the labels", ""].map(String::from).into_iter().collect::<Vec<String>>(),
-    ];
+    let mut rows =
+        vec![["against the labels", ""].map(String::from).into_iter().collect::<Vec<String>>()];
     rows[0].extend(COLUMNS.iter().map(|(_, title)| title.to_string()));
     for row in &level.quality {
         let mut cells = vec![row.who.clone(), row.scope.clone()];
@@ -164,8 +166,9 @@ fn table(rows: &[Vec<String>]) -> String {
 pub fn devices(listing: &DeviceList) -> String {
     let auto = auto_choice(listing);
     let mark = |name: &str| if auto == name { "  <- auto" } else { "" };
-    let mut rows: Vec<Vec<String>> =
-        vec![["device", "kind", "adapter", "interface", "largest buffer"].map(String::from).to_vec()];
+    let mut rows: Vec<Vec<String>> = vec![
+        ["device", "kind", "adapter", "interface", "largest buffer"].map(String::from).to_vec(),
+    ];
     for adapter in &listing.adapters {
         let name = format!("gpu:{}", adapter.place);
         rows.push(vec![

@@ -103,9 +103,9 @@ pub fn set(document: &mut DocumentMut, key: &str, value: &str) -> Result<(), Pro
     };
     let mut item = document.as_item_mut();
     for part in tables {
-        let table = item
-            .as_table_like_mut()
-            .ok_or_else(|| problem(format!("`{part}` cannot be reached: its parent is no table")))?;
+        let table = item.as_table_like_mut().ok_or_else(|| {
+            problem(format!("`{part}` cannot be reached: its parent is no table"))
+        })?;
         item = table.entry(part).or_insert_with(toml_edit::table);
     }
     let table = item
@@ -248,7 +248,8 @@ mod tests {
 
     #[test]
     fn every_problem_is_found_at_once() {
-        let text = "seed = -1\n[inner]\nlevl = 0.9\nname = 3\n\n[[list]]\nlevel = \"x\"\n[other]\na = 1\n";
+        let text =
+            "seed = -1\n[inner]\nlevl = 0.9\nname = 3\n\n[[list]]\nlevel = \"x\"\n[other]\na = 1\n";
         let source = Source::parse(text).unwrap();
         let problems = read::<Sample>(&source.to_mut()).unwrap_err();
         let keys: Vec<&str> = problems.iter().map(|p| p.key.as_str()).collect();

@@ -173,7 +173,9 @@ impl Config {
         }
         for problem in &mut problems {
             match overrides.iter().find(|entry| entry.key == problem.key) {
-                Some(entry) => problem.message = format!("{} (from {})", problem.message, entry.typed),
+                Some(entry) => {
+                    problem.message = format!("{} (from {})", problem.message, entry.typed)
+                }
                 None => problem.place = problem.place.or_else(|| source.place_of(&problem.key)),
             }
         }
@@ -220,7 +222,8 @@ impl Config {
             ("rolling", self.rolling.check()),
         ];
         for (section, problems) in sections {
-            found.extend(problems.into_iter().map(|(key, text)| (format!("{section}.{key}"), text)));
+            found
+                .extend(problems.into_iter().map(|(key, text)| (format!("{section}.{key}"), text)));
         }
         found.extend(self.zscore.check().into_iter().map(|(k, t)| (format!("zscore.{k}"), t)));
         found.extend(self.report.check().into_iter().map(|(k, t)| (format!("report.{k}"), t)));
@@ -234,10 +237,7 @@ impl Config {
                     .into(),
             ));
         }
-        found
-            .into_iter()
-            .map(|(key, message)| Problem { key, message, place: None })
-            .collect()
+        found.into_iter().map(|(key, message)| Problem { key, message, place: None }).collect()
     }
 }
 

@@ -103,7 +103,10 @@ impl SourceSection {
         if TimeZone::get(&self.time_zone).is_err() {
             problems.push(problem(
                 "time_zone",
-                format!("`{}` is no IANA time zone: write \"UTC\" or \"Europe/Berlin\"", self.time_zone),
+                format!(
+                    "`{}` is no IANA time zone: write \"UTC\" or \"Europe/Berlin\"",
+                    self.time_zone
+                ),
             ));
         }
         if self.layout == LayoutName::Long && self.metric_column.is_none() {
@@ -293,7 +296,10 @@ impl PanelSection {
                 if !found.is_some_and(|m| !matches!(m.kind, MetricKind::Ratio { .. })) {
                     problems.push(problem(
                         "metrics",
-                        format!("the ratio `{}` needs `{part}` as a metric of its own", metric.name),
+                        format!(
+                            "the ratio `{}` needs `{part}` as a metric of its own",
+                            metric.name
+                        ),
                     ));
                 }
             }

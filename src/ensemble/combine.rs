@@ -194,7 +194,8 @@ fn correlation(members: &[Member<'_>]) -> Array2<f64> {
                     agree += if (*a < half) == (*b < half) { 1.0 } else { -1.0 };
                 }
             }
-            let r = if seen > 0.0 { (std::f64::consts::FRAC_PI_2 * agree / seen).sin() } else { 1.0 };
+            let r =
+                if seen > 0.0 { (std::f64::consts::FRAC_PI_2 * agree / seen).sin() } else { 1.0 };
             rho[[i, j]] = r.max(0.0);
             rho[[j, i]] = rho[[i, j]];
         }
@@ -218,12 +219,9 @@ mod tests {
         for p in [0.5, 0.01, 1e-10, 1e-200] {
             let cell = votes(&[p]);
             let eye = Array2::eye(1);
-            for combined in [
-                cauchy(&cell),
-                stouffer(&cell, &eye),
-                sidak(&cell),
-                vote(&mut cell.clone(), 0.5),
-            ] {
+            for combined in
+                [cauchy(&cell), stouffer(&cell, &eye), sidak(&cell), vote(&mut cell.clone(), 0.5)]
+            {
                 assert!((combined - p.ln()).abs() < 1e-6 * p.ln().abs(), "{p}: {combined}");
             }
         }

@@ -122,16 +122,20 @@ impl DecisionParams {
 
     /// Whether a cell is anomalous. `direction` is +1, -1 or 0 (unknown passes no one-sided filter);
     /// a NaN deviation means that nothing predicts, and passes.
-    pub(super) fn decide(&self, log_p: f64, direction: i8, deviation: Deviation, known: bool) -> bool {
+    pub(super) fn decide(
+        &self,
+        log_p: f64,
+        direction: i8,
+        deviation: Deviation,
+        known: bool,
+    ) -> bool {
         if known && self.known_events == KnownEvents::Suppress {
             return false;
         }
         // The tolerance keeps p = 1 - level on the side that it is on in exact arithmetic.
         let too_small = deviation.absolute.abs() < self.min_absolute_deviation
             || deviation.relative.abs() < self.min_relative_deviation;
-        self.direction.admits(direction)
-            && log_p <= self.log_threshold(known) + 1e-12
-            && !too_small
+        self.direction.admits(direction) && log_p <= self.log_threshold(known) + 1e-12 && !too_small
     }
 
     /// How bad an anomalous cell is.
@@ -201,9 +205,8 @@ mod tests {
     #[test]
     fn severity_follows_p_and_the_size_of_the_deviation() {
         let params = DecisionParams::default();
-        let at = |p: f64, relative: f64| {
-            params.severity(p.ln(), Deviation { absolute: 1.0, relative })
-        };
+        let at =
+            |p: f64, relative: f64| params.severity(p.ln(), Deviation { absolute: 1.0, relative });
         assert_eq!(at(1e-2, 0.5), Severity::Low);
         assert_eq!(at(1e-3, 0.5), Severity::Medium);
         assert_eq!(at(1e-5, 0.5), Severity::High);

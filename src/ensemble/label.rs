@@ -71,9 +71,7 @@ pub(super) fn kind(
         matches!(panel.metrics()[metric].kind, MetricKind::Count | MetricKind::Amount)
     };
     let none_left = |m: usize| {
-        is_sum(m)
-            && expected(m) >= OUTAGE_MIN_EXPECTED
-            && observed(m) <= OUTAGE_SHARE * expected(m)
+        is_sum(m) && expected(m) >= OUTAGE_MIN_EXPECTED && observed(m) <= OUTAGE_SHARE * expected(m)
     };
     // A ratio has no value where its denominator is gone, so any metric may tell of an outage:
     // here the first, which the config puts first because the others follow from it.
@@ -165,8 +163,14 @@ mod tests {
     #[test]
     fn zero_views_are_an_outage_and_zero_purchases_a_collapse() {
         assert_eq!(kind_of([0.0, 0.0, f64::NAN], cell(0, -1, 0, -1.0)), AnomalyType::Outage);
-        assert_eq!(kind_of([98.0, 0.0, 0.0], cell(0, -1, 2, -1.0)), AnomalyType::ConversionCollapse);
-        assert_eq!(kind_of([98.0, 0.0, 0.0], cell(0, -1, 1, -1.0)), AnomalyType::ConversionCollapse);
+        assert_eq!(
+            kind_of([98.0, 0.0, 0.0], cell(0, -1, 2, -1.0)),
+            AnomalyType::ConversionCollapse
+        );
+        assert_eq!(
+            kind_of([98.0, 0.0, 0.0], cell(0, -1, 1, -1.0)),
+            AnomalyType::ConversionCollapse
+        );
         assert_eq!(kind_of([40.0, 4.0, 0.1], cell(0, -1, 0, -0.6)), AnomalyType::Drop);
         assert_eq!(kind_of([400.0, 40.0, 0.1], cell(0, 1, 0, 3.0)), AnomalyType::Spike);
         assert_eq!(kind_of([100.0, 10.0, 0.1], cell(0, 0, 0, 0.0)), AnomalyType::Pattern);
@@ -186,12 +190,8 @@ mod tests {
 
     #[test]
     fn runs_break_at_gaps_and_at_a_change_of_direction() {
-        let cells = [
-            cell(0, 1, 0, 1.0),
-            cell(2, 1, 0, 1.0),
-            cell(5, 1, 0, 1.0),
-            cell(6, -1, 0, 1.0),
-        ];
+        let cells =
+            [cell(0, 1, 0, 1.0), cell(2, 1, 0, 1.0), cell(5, 1, 0, 1.0), cell(6, -1, 0, 1.0)];
         assert_eq!(runs(&cells, 1), [0..2, 2..3, 3..4]);
         assert!(runs(&[], 1).is_empty());
     }

@@ -72,7 +72,11 @@ pub fn combine(
     for member in members {
         for found in [member.log_p.dim(), member.scores.score.dim(), known.dim()] {
             if found != shape {
-                return Err(EnsembleError::Shape { what: "a member's scores", found, expected: shape });
+                return Err(EnsembleError::Shape {
+                    what: "a member's scores",
+                    found,
+                    expected: shape,
+                });
             }
         }
     }
@@ -243,10 +247,8 @@ fn decide(
             _ => f64::MIN_POSITIVE,
         };
         let base = if expected.is_nan() { f64::NAN } else { expected.abs().max(floor) };
-        let deviation = Deviation {
-            absolute: observed - expected,
-            relative: (observed - expected) / base,
-        };
+        let deviation =
+            Deviation { absolute: observed - expected, relative: (observed - expected) / base };
         output.deviation_ratio[[s, t]] = observed / base;
         output.deviation_percentage[[s, t]] = 100.0 * deviation.relative;
         let direction = output.direction[[s, t]];

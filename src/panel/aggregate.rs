@@ -174,7 +174,8 @@ impl Aggregator {
                 self.cells.resize(self.cells.len() + width, Cell::default());
             }
             row_values.clear();
-            row_values.extend(value_rows.iter_mut().map(|c| c.next().flatten().filter(|v| !v.is_nan())));
+            row_values
+                .extend(value_rows.iter_mut().map(|c| c.next().flatten().filter(|v| !v.is_nan())));
             let cells = &mut self.cells[slot as usize * width..][..width];
             // By metric, because in long data each metric of a cell has a row of its own.
             let taken = cells.iter().zip(&row_values).any(|(cell, v)| v.is_some() && cell.n > 0);
@@ -421,7 +422,8 @@ mod tests {
 
     #[test]
     fn long_rows_of_two_metrics_share_a_cell_without_being_duplicates() {
-        let plan = plan(vec![count("count"), count("other")], Duplicates::Reject, SpanRule::Observed);
+        let plan =
+            plan(vec![count("count"), count("other")], Duplicates::Reject, SpanRule::Observed);
         let mut rows = Aggregator::new(plan);
         let nan = f64::NAN;
         let frame = df!(

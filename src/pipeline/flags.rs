@@ -80,7 +80,8 @@ pub fn columns<'a>(
         OutputSchema::Counts => counts_columns(level),
         _ => metrics_columns(level),
     };
-    columns.push(Column::new("in_training", Kind::Bool, |s, t| Value::Bool(level.in_training(s, t))));
+    columns
+        .push(Column::new("in_training", Kind::Bool, |s, t| Value::Bool(level.in_training(s, t))));
     columns.push(Column::new("known_event", Kind::Text, |s, t| match known.get(&(s, t)) {
         Some(name) => Value::Text(name.as_str().into()),
         None => Value::Empty,
@@ -138,9 +139,8 @@ fn metrics_columns(level: &LevelRun) -> Vec<Column<'_>> {
     columns.extend(id_columns(&level.panel));
     columns.extend(metric_columns(&level.panel));
     columns.extend(score_columns(level, PROMISED));
-    columns.push(Column::new("is_anomaly", Kind::Bool, |s, t| {
-        Value::Bool(output.is_anomaly[[s, t]])
-    }));
+    columns
+        .push(Column::new("is_anomaly", Kind::Bool, |s, t| Value::Bool(output.is_anomaly[[s, t]])));
     columns.extend(verdict_columns(level));
     columns.push(predicted(level, "expected_value", Bound::Expected));
     columns.push(predicted(level, "expected_low", Bound::Lower));
@@ -150,7 +150,11 @@ fn metrics_columns(level: &LevelRun) -> Vec<Column<'_>> {
             return Value::Empty;
         }
         let metric = usize::from(output.leading_metric[[s, t]]);
-        level.panel.metrics().get(metric).map_or(Value::Empty, |m| Value::Text(m.name.as_str().into()))
+        level
+            .panel
+            .metrics()
+            .get(metric)
+            .map_or(Value::Empty, |m| Value::Text(m.name.as_str().into()))
     }));
     columns.push(Column::new("prophet_expected_value", Kind::Float, |_, _| Value::Empty));
     columns.push(Column::new("estimated_revenue_impact", Kind::Float, |s, t| {
@@ -169,7 +173,9 @@ fn metrics_columns(level: &LevelRun) -> Vec<Column<'_>> {
 fn verdict_columns(level: &LevelRun) -> Vec<Column<'_>> {
     let output = &level.output;
     vec![
-        Column::new("ensemble_anomaly_score", Kind::Float, |s, t| Value::Float(output.score[[s, t]])),
+        Column::new("ensemble_anomaly_score", Kind::Float, |s, t| {
+            Value::Float(output.score[[s, t]])
+        }),
         Column::new("p_value", Kind::Float, |s, t| Value::Float(output.log_p[[s, t]].exp())),
         Column::new("anomaly_confidence", Kind::Float, |s, t| {
             Value::Float(output.confidence[[s, t]])
@@ -197,9 +203,10 @@ fn verdict_columns(level: &LevelRun) -> Vec<Column<'_>> {
 /// `<detector>_anomaly_score` for every member, and empty ones for the promised that did not run.
 fn score_columns<'a>(level: &'a LevelRun, promised: &[&str]) -> Vec<Column<'a>> {
     let ran = |name: &str| level.output.members.iter().any(|m| m.name.column() == name);
-    let absent = promised.iter().filter(|name| !ran(name)).map(|name| {
-        Column::new(format!("{name}_anomaly_score"), Kind::Float, |_, _| Value::Empty)
-    });
+    let absent = promised
+        .iter()
+        .filter(|name| !ran(name))
+        .map(|name| Column::new(format!("{name}_anomaly_score"), Kind::Float, |_, _| Value::Empty));
     let members = level.output.members.iter().map(|member| {
         Column::new(format!("{}_anomaly_score", member.name.column()), Kind::Float, move |s, t| {
             Value::Float(member.score[[s, t]])
@@ -261,7 +268,8 @@ fn predicted<'a>(level: &'a LevelRun, name: &str, bound: Bound) -> Column<'a> {
 fn nb2_flag<'a>(panel: &Panel, member: &MemberRun, s: usize, t: usize) -> Value<'a> {
     match (&member.scores.lower, &member.scores.upper) {
         (Some(lower), Some(upper)) => {
-            let (low, high, observed) = (lower[[s, t, 0]], upper[[s, t, 0]], panel.values()[[s, t, 0]]);
+            let (low, high, observed) =
+                (lower[[s, t, 0]], upper[[s, t, 0]], panel.values()[[s, t, 0]]);
             if low.is_nan() || high.is_nan() || observed.is_nan() {
                 Value::Empty
             } else {

@@ -152,7 +152,6 @@ impl<'a> Members<'a> {
         }
         Ok(())
     }
-
 }
 
 /// A level's panel with everything that combining needs beside the members.
@@ -205,14 +204,19 @@ impl Frame<'_> {
             .iter()
             .map(|m| Member { scores: &m.scores, log_p: &m.log_p, weight: m.weight })
             .collect();
-        let output = combine(
-            &panel,
-            &views,
-            known.view(),
-            &config.ensemble.combination,
-            &config.decision,
-        )?;
-        Ok(LevelRun { panel, train_until, known, members, calibrations, output, fallbacks, skipped, timings })
+        let output =
+            combine(&panel, &views, known.view(), &config.ensemble.combination, &config.decision)?;
+        Ok(LevelRun {
+            panel,
+            train_until,
+            known,
+            members,
+            calibrations,
+            output,
+            fallbacks,
+            skipped,
+            timings,
+        })
     }
 }
 
@@ -230,7 +234,8 @@ pub fn fit_level(
     let plan = config.split.plan();
     let train_until = config.split.train_until(&panel);
     let held_out = held_out(&panel, train_until.as_deref());
-    let unseen = Zip::from(&known).and(&held_out).map_collect(|&known, &held_out| known || held_out);
+    let unseen =
+        Zip::from(&known).and(&held_out).map_collect(|&known, &held_out| known || held_out);
     let mut members = Members::new(config, context, &panel, plan, &unseen);
     for (name, weight) in config.members() {
         let since = Instant::now();
@@ -241,8 +246,9 @@ pub fn fit_level(
     let found = members.found;
     // The null of a score is learnt where the fit did not look, outside known events.
     let all = train_until.is_none();
-    let usable =
-        Zip::from(&known).and(&held_out).map_collect(|&known, &held_out| !known && (all || held_out));
+    let usable = Zip::from(&known)
+        .and(&held_out)
+        .map_collect(|&known, &held_out| !known && (all || held_out));
     Frame { config, panel, train_until, known }.combine(found, |scores| {
         let calibration = Calibration::fit(scores, usable.view(), &config.calibration)
             .map_err(|error| error.to_string())?;
@@ -289,9 +295,10 @@ pub fn score_level(
     }
     let found = members.found;
     Frame { config, panel, train_until: None, known }.combine(found, |scores| {
-        let calibration = state.calibrations.get(&scores.detector).ok_or_else(|| {
-            "the checkpoint has no calibration for it: train again".to_string()
-        })?;
+        let calibration = state
+            .calibrations
+            .get(&scores.detector)
+            .ok_or_else(|| "the checkpoint has no calibration for it: train again".to_string())?;
         Ok((calibration.log_p_of(scores.score.view(), &places).log_p, Some(calibration.clone())))
     })
 }

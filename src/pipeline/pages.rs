@@ -195,9 +195,8 @@ impl<'a> LevelPage<'a> {
     fn chart(&self, s: usize) -> SeriesChart {
         let (panel, output) = (self.panel, &self.level.output);
         let metric = self.leading_metric(s);
-        let line = |values: &ndarray::Array3<f64>| {
-            values.slice(ndarray::s![s, .., metric]).to_vec()
-        };
+        let line =
+            |values: &ndarray::Array3<f64>| values.slice(ndarray::s![s, .., metric]).to_vec();
         let marks = flagged_steps(self.level, s)
             .into_iter()
             .filter_map(|t| {
@@ -297,7 +296,8 @@ impl<'a> LevelPage<'a> {
         let output = &self.level.output;
         let mut rows = Vec::new();
         for ((s, t), _) in output.is_anomaly.indexed_iter().filter(|(_, flagged)| **flagged) {
-            let (Some(severity), Some(kind)) = (output.severity[[s, t]], output.kind[[s, t]]) else {
+            let (Some(severity), Some(kind)) = (output.severity[[s, t]], output.kind[[s, t]])
+            else {
                 continue;
             };
             let metric = usize::from(output.leading_metric[[s, t]]);

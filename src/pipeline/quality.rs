@@ -12,7 +12,7 @@ use super::{
 use crate::{
     detectors::{DetectorName, lstm_autoencoder::FittedLstm},
     ensemble::{AnomalyType, Severity},
-    evaluation::{Event, EvaluationInput, calibration_figures, evaluate},
+    evaluation::{EvaluationInput, Event, calibration_figures, evaluate},
     math::random::stream,
     source::Interval,
 };
@@ -53,12 +53,11 @@ impl Truth {
         let mut events = Vec::new();
         for interval in labels {
             let (series, steps) = load::places(&level.panel, interval);
-            events.extend(
-                series
-                    .into_iter()
-                    .filter(|_| !steps.is_empty())
-                    .map(|s| Event { series: s, steps: steps.clone(), kind: interval.kind.clone() }),
-            );
+            events.extend(series.into_iter().filter(|_| !steps.is_empty()).map(|s| Event {
+                series: s,
+                steps: steps.clone(),
+                kind: interval.kind.clone(),
+            }));
         }
         Self { cells: load::cells(&level.panel, labels), events }
     }
@@ -82,11 +81,7 @@ fn fallbacks(level: &LevelRun) -> Vec<FallbackNote> {
                 detector,
                 by,
                 series: 1,
-                example: format!(
-                    "{}: {}",
-                    level.panel.keys()[fallback.series],
-                    fallback.reason
-                ),
+                example: format!("{}: {}", level.panel.keys()[fallback.series], fallback.reason),
             }),
         }
     }
@@ -117,7 +112,8 @@ fn calibration(level: &LevelRun, truth: Option<&Truth>) -> Vec<CalibrationRow> {
         Zip::from(&mut clean).and(&truth.cells).for_each(|clean, &label| *clean &= !label);
     }
     let row = |detector: String, log_p: &Array2<f64>, member: Option<&MemberRun>| {
-        let figures = calibration_figures(log_p, &clean, |s, t| member.and_then(|m| inside(level, m, s, t)));
+        let figures =
+            calibration_figures(log_p, &clean, |s, t| member.and_then(|m| inside(level, m, s, t)));
         CalibrationRow {
             detector,
             labelled: truth.is_some(),
@@ -145,11 +141,14 @@ fn inside(level: &LevelRun, member: &MemberRun, s: usize, t: usize) -> Option<bo
 
 fn quality(level: &LevelRun, truth: &Truth, seed: u64) -> Vec<QualityRow> {
     let all = scope(level);
-    let outside =
-        Zip::from(&all).and(&level.known).map_collect(|&counts, &known| counts && !known);
+    let outside = Zip::from(&all).and(&level.known).map_collect(|&counts, &known| counts && !known);
     let any_known = level.known.iter().any(|known| *known);
     let steps_per_year = level.panel.calendar().step().per_year();
-    let row = |who: &str, scope: &str, cells: &Array2<bool>, flags: &Array2<bool>, score: &Array2<f64>| {
+    let row = |who: &str,
+               scope: &str,
+               cells: &Array2<bool>,
+               flags: &Array2<bool>,
+               score: &Array2<f64>| {
         let input = EvaluationInput {
             truth: &truth.cells,
             events: &truth.events,
@@ -158,11 +157,7 @@ fn quality(level: &LevelRun, truth: &Truth, seed: u64) -> Vec<QualityRow> {
             score,
             steps_per_year,
         };
-        QualityRow {
-            who: who.into(),
-            scope: scope.into(),
-            figures: evaluate(&input).figures(),
-        }
+        QualityRow { who: who.into(), scope: scope.into(), figures: evaluate(&input).figures() }
     };
     let output = &level.output;
     let mut rows = vec![row("ensemble", "all cells", &all, &output.is_anomaly, &output.score)];

@@ -5,7 +5,8 @@ use crate::{
     config::Config,
     detectors::{
         Detector, DetectorError, DetectorName, lstm_autoencoder::LstmAutoencoder, nb2::Nb2,
-        rolling::RollingDetector, seasonal_profile::SeasonalProfileDetector, zscore::ZscoreDetector,
+        rolling::RollingDetector, seasonal_profile::SeasonalProfileDetector,
+        zscore::ZscoreDetector,
     },
 };
 

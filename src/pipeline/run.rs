@@ -108,7 +108,13 @@ pub fn detect(job: &Job, checkpoint: &Path) -> Result<RunSummary, PipelineError>
             output: job.config.output.clone(),
             ..trained.clone()
         };
-        levels.push(level::score_level(&config, panel.clone(), &loaded.known_events, state, &context)?);
+        levels.push(level::score_level(
+            &config,
+            panel.clone(),
+            &loaded.known_events,
+            state,
+            &context,
+        )?);
     }
     stage.clock.lap("score");
     let config = replayable(&job.config);
@@ -282,9 +288,12 @@ impl<'a> Stage<'a> {
         }
         let mut timings = self.clock.laps.clone();
         for level in levels {
-            timings.extend(level.timings.iter().map(|(stage, secs)| {
-                (format!("{}: {stage}", level.panel.level().name), *secs)
-            }));
+            timings.extend(
+                level
+                    .timings
+                    .iter()
+                    .map(|(stage, secs)| (format!("{}: {stage}", level.panel.level().name), *secs)),
+            );
         }
         RunSummary {
             name: self.job.config.name.clone(),
