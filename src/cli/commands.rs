@@ -54,7 +54,17 @@ pub fn dispatch(cli: Cli) -> Result<Outcome, CliError> {
 /// The config that the arguments name: a file, or else a shipped one by name.
 fn config(args: &ConfigArgs) -> Result<Config, CliError> {
     let overrides = args.overrides().map_err(CliError::Usage)?;
-    load(&args.config, &overrides)
+    let mut config = load(&args.config, &overrides)?;
+    // Whoever asks for another seed expects other generated data too.
+    if let Some(seed) = args.seed {
+        if let Some(spec) = &mut config.generate.weekly {
+            spec.seed = seed;
+        }
+        if let Some(spec) = &mut config.generate.funnel {
+            spec.seed = seed;
+        }
+    }
+    Ok(config)
 }
 
 fn load(name: &str, overrides: &[Override]) -> Result<Config, CliError> {

@@ -15,6 +15,8 @@ use crate::{
 
 /// Expected counts below this count as this in ratios, so that 2 against 0.01 is no 200-fold rise.
 const MIN_EXPECTED_COUNT: f64 = 0.5;
+/// The same for other metrics, as a share of the series' mean size.
+const MIN_EXPECTED_SHARE: f64 = 0.05;
 
 /// The verdict of every cell; arrays are `[series, time]` where nothing else is said.
 #[derive(Clone, Debug)]
@@ -39,7 +41,8 @@ pub struct EnsembleOutput {
     pub upper: Array3<f64>,
     /// The metric with the largest mean share of the members' scores.
     pub leading_metric: Array2<u16>,
-    /// Observed / expected of the leading metric (for counts, expected at least 0.5).
+    /// Observed / expected of the leading metric; expected counts as at least 0.5 for counts, as at
+    /// least 5 % of the series' mean size otherwise.
     pub deviation_ratio: Array2<f64>,
     /// 100 (observed - expected) / expected of the leading metric, with the same floor.
     pub deviation_percentage: Array2<f64>,
@@ -238,14 +241,12 @@ fn decide(
     known: ArrayView2<'_, bool>,
     decision: &DecisionParams,
 ) {
+    let floors = expected_floors(panel);
     for ((s, t), &log_p) in output.log_p.indexed_iter() {
         let metric = usize::from(output.leading_metric[[s, t]]);
         let observed = panel.values()[[s, t, metric]];
         let expected = output.expected[[s, t, metric]];
-        let floor = match panel.metrics()[metric].kind {
-            MetricKind::Count => MIN_EXPECTED_COUNT,
-            _ => f64::MIN_POSITIVE,
-        };
+        let floor = floors[[s, metric]];
         let base = if expected.is_nan() { f64::NAN } else { expected.abs().max(floor) };
         let deviation =
             Deviation { absolute: observed - expected, relative: (observed - expected) / base };
@@ -257,6 +258,21 @@ fn decide(
             output.severity[[s, t]] = Some(decision.severity(log_p, deviation));
         }
     }
+}
+
+/// What an expected value counts as at least, `[series, metric]`.
+fn expected_floors(panel: &Panel) -> Array2<f64> {
+    Array2::from_shape_fn((panel.n_series(), panel.n_metrics()), |(s, m)| {
+        if panel.metrics()[m].kind == MetricKind::Count {
+            return MIN_EXPECTED_COUNT;
+        }
+        let (mut sum, mut n) = (0.0, 0.0);
+        for value in panel.metric(s, m).iter().filter(|value| value.is_finite()) {
+            sum += value.abs();
+            n += 1.0;
+        }
+        (MIN_EXPECTED_SHARE * sum / f64::max(n, 1.0)).max(f64::MIN_POSITIVE)
+    })
 }
 
 fn label_types(output: &mut EnsembleOutput, panel: &Panel, decision: &DecisionParams) {

@@ -53,6 +53,11 @@ pub(super) fn median(mut values: Vec<f64>) -> Option<f64> {
     (!values.is_empty()).then(|| quantile(&values, 0.5))
 }
 
+/// The smallest scale of a series, in scales of the typical one. A series that hardly ever moves
+/// (zeros, a meter that is switched off) has scores that differ by next to nothing; measured by
+/// that nothing, a drift in the fourth digit would be its greatest anomaly.
+const QUIETEST: f64 = 0.05;
+
 /// A series' own location and ln of its own scale; the latter is not finite for ties.
 #[derive(Clone, Copy)]
 struct Summary {
@@ -152,7 +157,7 @@ impl Standards {
         let series = std::iter::zip(&summaries, scales)
             .map(|(summary, ln_scale)| Standard {
                 location: summary.as_ref().map_or(pool.location, |s| s.location),
-                scale: ln_scale.exp(),
+                scale: ln_scale.exp().max(QUIETEST * pool.scale),
             })
             .collect();
         Self { series, pool }
