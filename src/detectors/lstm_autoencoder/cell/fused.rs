@@ -269,8 +269,10 @@ macro_rules! per_instruction_set {
 }
 
 per_instruction_set!(forward_chunk, forward_rows, ForwardChunk<'_>);
-per_instruction_set!(backward_chunk, backward_rows, (&BackwardChunk<'_>, &mut Deltas));
+per_instruction_set!(backward_chunk, backward_rows, (&BackwardChunk<'_>, &mut Gradients));
 
+/// # Safety
+/// The processor has what `S` needs.
 #[inline(always)]
 unsafe fn forward_rows<S: Sums, const TILE: usize, const FMA: bool>(chunk: ForwardChunk<'_>) {
     let ForwardChunk { sizes, first, input, weights, bias, mut kept, out } = chunk;
@@ -355,70 +357,97 @@ fn activate<const FMA: bool>(gates: &mut [f32], cell: &mut [f32], hidden: &mut [
     }
 }
 
-/// Gradients by the gates before activation, and by the input, of one chunk.
-struct Deltas {
-    /// `[step][row][4 * hidden]`.
-    gates: Vec<f32>,
-    /// `[step][row][inputs]`; empty where it was not asked for.
-    input: Vec<f32>,
-}
+/// Steps whose gradients are kept before they become weight gradients, in one product.
+const BLOCK: usize = 16;
 
 fn chunk_gradients(chunk: &BackwardChunk<'_>, need_input: bool) -> Gradients {
-    let Sizes { steps, batch, inputs, hidden, constant_input } = chunk.sizes;
+    let Sizes { steps, inputs, hidden, constant_input, .. } = chunk.sizes;
     let (gates, rows) = (chunk.sizes.gates(), chunk.sizes.rows(chunk.first));
     let input_steps = if constant_input { 1 } else { steps };
-    let mut deltas = Deltas {
-        gates: vec![0.0; steps * rows * gates],
+    let mut found = Gradients {
         input: vec![0.0; if need_input { input_steps * rows * inputs } else { 0 }],
+        weight: vec![0.0; (inputs + hidden) * gates],
+        bias: vec![0.0; gates],
     };
-    backward_chunk((chunk, &mut deltas));
+    backward_chunk((chunk, &mut found));
+    found
+}
 
-    let mut bias = vec![0.0; gates];
-    for row in deltas.gates.chunks_exact(gates) {
-        add(&mut bias, row);
-    }
-    let mut weight = vec![0.0; (inputs + hidden) * gates];
-    let first_of = |step: usize| step * batch + chunk.first;
-    // Every row is [input | hidden state of the step before], so that both halves of the weight
-    // gradient come out of one product.
-    if constant_input {
-        let (by_input, by_hidden) = weight.split_at_mut(inputs * gates);
-        let summed = sum_steps(&deltas.gates, rows * gates);
-        let x = &chunk.input[chunk.first * inputs..(chunk.first + rows) * inputs];
-        add_transposed_product(x, &summed, inputs, gates, by_input);
-        let mut states = Vec::with_capacity(steps * rows * hidden);
-        for step in 1..steps {
-            states.extend_from_slice(&chunk.output[first_of(step - 1) * hidden..][..rows * hidden]);
+/// Gradients by the gates before activation of a few steps, and what the gates saw.
+struct Block<'a> {
+    chunk: &'a BackwardChunk<'a>,
+    /// `[step in block][row][4 * hidden]`.
+    deltas: Vec<f32>,
+    /// `[step in block][row][input | hidden state of the step before]`; without the input where
+    /// that is constant.
+    seen: Vec<f32>,
+    /// The sum over all steps, where the input is constant: `[row][4 * hidden]`.
+    summed: Vec<f32>,
+}
+
+impl<'a> Block<'a> {
+    fn new(chunk: &'a BackwardChunk<'a>) -> Self {
+        let sizes = chunk.sizes;
+        let (gates, rows) = (sizes.gates(), sizes.rows(chunk.first));
+        Self {
+            chunk,
+            deltas: vec![0.0; BLOCK * rows * gates],
+            seen: Vec::with_capacity(BLOCK * rows * (sizes.inputs + sizes.hidden)),
+            summed: vec![0.0; if sizes.constant_input { rows * gates } else { 0 }],
         }
-        add_transposed_product(&states, &deltas.gates[rows * gates..], hidden, gates, by_hidden);
-    } else {
-        let width = inputs + hidden;
-        let mut joined = vec![0.0; steps * rows * width];
-        for (place, row) in joined.chunks_exact_mut(width).enumerate() {
-            let (step, window) = (place / rows, place % rows);
-            let at = (first_of(step) + window) * inputs;
-            row[..inputs].copy_from_slice(&chunk.input[at..at + inputs]);
-            if step > 0 {
-                let at = (first_of(step - 1) + window) * hidden;
-                row[inputs..].copy_from_slice(&chunk.output[at..at + hidden]);
+    }
+
+    /// Turns the gradients of `steps`, which lie at the front of `deltas`, into weight gradients.
+    fn finish(&mut self, steps: std::ops::Range<usize>, found: &mut Gradients) {
+        let Sizes { batch, inputs, hidden, constant_input, .. } = self.chunk.sizes;
+        let (gates, rows) = (self.chunk.sizes.gates(), self.chunk.sizes.rows(self.chunk.first));
+        let deltas = &self.deltas[..steps.len() * rows * gates];
+        for row in deltas.chunks_exact(gates) {
+            add(&mut found.bias, row);
+        }
+        self.seen.clear();
+        for step in steps {
+            for window in self.chunk.first..self.chunk.first + rows {
+                if !constant_input {
+                    let at = (step * batch + window) * inputs;
+                    self.seen.extend_from_slice(&self.chunk.input[at..at + inputs]);
+                }
+                if step == 0 {
+                    self.seen.resize(self.seen.len() + hidden, 0.0);
+                } else {
+                    let at = ((step - 1) * batch + window) * hidden;
+                    self.seen.extend_from_slice(&self.chunk.output[at..at + hidden]);
+                }
             }
         }
-        add_transposed_product(&joined, &deltas.gates, width, gates, &mut weight);
+        if constant_input {
+            for step in deltas.chunks_exact(rows * gates) {
+                add(&mut self.summed, step);
+            }
+            let by_hidden = &mut found.weight[inputs * gates..];
+            add_transposed_product(&self.seen, deltas, hidden, gates, by_hidden);
+        } else {
+            let width = inputs + hidden;
+            add_transposed_product(&self.seen, deltas, width, gates, &mut found.weight);
+        }
     }
-    Gradients { input: deltas.input, weight, bias }
+
+    /// The part of a constant input, which meets the sum of all steps' gradients.
+    fn finish_constant_input(&self, found: &mut Gradients) {
+        let Sizes { inputs, .. } = self.chunk.sizes;
+        let (gates, rows) = (self.chunk.sizes.gates(), self.chunk.sizes.rows(self.chunk.first));
+        let first = self.chunk.first * inputs;
+        let x = &self.chunk.input[first..first + rows * inputs];
+        let by_input = &mut found.weight[..inputs * gates];
+        add_transposed_product(x, &self.summed, inputs, gates, by_input);
+    }
 }
 
-fn sum_steps(values: &[f32], per_step: usize) -> Vec<f32> {
-    let mut total = vec![0.0; per_step];
-    for step in values.chunks_exact(per_step) {
-        add(&mut total, step);
-    }
-    total
-}
-
+/// # Safety
+/// The processor has what `S` needs.
 #[inline(always)]
 unsafe fn backward_rows<S: Sums, const TILE: usize, const FMA: bool>(
-    (chunk, deltas): (&BackwardChunk<'_>, &mut Deltas),
+    (chunk, found): (&BackwardChunk<'_>, &mut Gradients),
 ) {
     let Sizes { steps, batch, inputs, hidden, constant_input } = chunk.sizes;
     let (gates, rows) = (chunk.sizes.gates(), chunk.sizes.rows(chunk.first));
@@ -426,13 +455,16 @@ unsafe fn backward_rows<S: Sums, const TILE: usize, const FMA: bool>(
     let zeros = vec![0.0f32; width];
     let mut by_hidden = vec![0.0f32; width];
     let mut by_cell = vec![0.0f32; width];
+    let mut block = Block::new(chunk);
     for step in (0..steps).rev() {
         let cells = &chunk.cells[step * width..(step + 1) * width];
         let before =
             if step == 0 { &zeros[..] } else { &chunk.cells[(step - 1) * width..step * width] };
         let grad = &chunk.grad[(step * batch + chunk.first) * hidden..][..width];
         let activated = &chunk.gates[step * rows * gates..(step + 1) * rows * gates];
-        let delta = &mut deltas.gates[step * rows * gates..(step + 1) * rows * gates];
+        // Blocks are aligned to multiples of their length, so that each ends at its first step.
+        let in_block = step % BLOCK;
+        let delta = &mut block.deltas[in_block * rows * gates..(in_block + 1) * rows * gates];
         for row in 0..rows {
             let at = row * hidden..(row + 1) * hidden;
             differentiate::<FMA>(
@@ -453,18 +485,23 @@ unsafe fn backward_rows<S: Sums, const TILE: usize, const FMA: bool>(
             // SAFETY: the caller answers for the processor.
             unsafe { multiply::<S, TILE, 1>([part], Start::Zero, rows, &mut by_hidden) };
         }
-        if !deltas.input.is_empty() && !constant_input {
-            let out = &mut deltas.input[step * rows * inputs..(step + 1) * rows * inputs];
+        if !found.input.is_empty() && !constant_input {
+            let out = &mut found.input[step * rows * inputs..(step + 1) * rows * inputs];
             let part = (delta, &chunk.weights.input);
             // SAFETY: the caller answers for the processor.
             unsafe { multiply::<S, TILE, 1>([part], Start::Zero, rows, out) };
         }
+        if in_block == 0 {
+            block.finish(step..(step + BLOCK).min(steps), found);
+        }
     }
-    if !deltas.input.is_empty() && constant_input {
-        let summed = sum_steps(&deltas.gates, rows * gates);
-        let part = (Rows { data: &summed, stride: gates }, &chunk.weights.input);
+    if constant_input {
+        block.finish_constant_input(found);
+    }
+    if !found.input.is_empty() && constant_input {
+        let part = (Rows { data: &block.summed, stride: gates }, &chunk.weights.input);
         // SAFETY: the caller answers for the processor.
-        unsafe { multiply::<S, TILE, 1>([part], Start::Zero, rows, &mut deltas.input) };
+        unsafe { multiply::<S, TILE, 1>([part], Start::Zero, rows, &mut found.input) };
     }
 }
 
