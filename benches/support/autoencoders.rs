@@ -59,7 +59,7 @@ impl Autoencoder for Ours {
         let mut state = input;
         for (place, layer) in self.layers.iter().enumerate() {
             if place == 2 {
-                state = state.slice([steps - 1..steps]);
+                state = state.narrow(0, steps - 1, 1);
             }
             state = lstm_sequence(state, layer.weight.val(), layer.bias.val(), steps);
         }
@@ -92,7 +92,7 @@ impl Autoencoder for Burns {
         let mut state = input;
         for (place, layer) in self.layers.iter().enumerate() {
             if place == 2 {
-                state = state.slice([steps - 1..steps]).repeat_dim(0, steps);
+                state = state.narrow(0, steps - 1, 1).repeat_dim(0, steps);
             }
             state = layer.forward(state, None).0;
         }

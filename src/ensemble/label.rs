@@ -145,7 +145,7 @@ mod tests {
             Calendar::new(Step::HOUR, 0, n, TimeZone::UTC),
             metrics,
             vec![SeriesKey(vec!["a".into()])],
-            vec![0..n],
+            std::iter::once(0..n).collect(),
             values,
         )
         .unwrap()

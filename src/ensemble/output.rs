@@ -315,7 +315,7 @@ mod tests {
             Calendar::new(Step::Week, 0, n, TimeZone::UTC),
             vec![Metric { name: "count".into(), kind: MetricKind::Count }],
             vec![SeriesKey(vec!["a".into()])],
-            vec![0..n],
+            std::iter::once(0..n).collect(),
             Array3::from_shape_fn((1, n, 1), |(_, t, _)| values[t]),
         )
         .unwrap()

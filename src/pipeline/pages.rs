@@ -360,8 +360,8 @@ fn training(level: &LevelRun) -> Option<TrainingCurve> {
     let curve = member.fitted.as_any().downcast_ref::<FittedLstm>()?.curve();
     Some(TrainingCurve {
         title: format!("LSTM autoencoder, level {}", level.panel.level().name),
-        train_loss: curve.epochs.iter().map(|(train, _)| f64::from(*train)).collect(),
-        validation_loss: curve.epochs.iter().map(|(_, held_out)| f64::from(*held_out)).collect(),
+        train_loss: curve.epochs.iter().map(|(train, _)| *train).collect(),
+        validation_loss: curve.epochs.iter().map(|(_, held_out)| *held_out).collect(),
         best_epoch: Some(curve.best_epoch),
         ended: String::new(),
     })

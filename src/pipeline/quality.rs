@@ -95,7 +95,7 @@ fn training(level: &LevelRun) -> Option<TrainingSummary> {
     Some(TrainingSummary {
         epochs: curve.epochs.len(),
         best_epoch: curve.best_epoch + 1,
-        best_validation_loss: f64::from(*best),
+        best_validation_loss: *best,
     })
 }
 

@@ -162,13 +162,13 @@ impl Network {
         for (place, layer) in self.layers.iter().enumerate() {
             if place == 2 {
                 // The bottleneck: all that the decoder sees is the last encoding.
-                state = state.slice([steps - 1..steps]);
+                state = state.narrow(0, steps - 1, 1);
             }
             state = layer.forward(state, steps);
         }
         let mut kept = steps;
         if newest_only {
-            state = state.slice([steps - 1..steps]);
+            state = state.narrow(0, steps - 1, 1);
             kept = 1;
         }
         let [width, metrics] = self.output_weight.dims();
@@ -207,7 +207,7 @@ mod tests {
         let network = Network::new(architecture, &Weights::random(architecture, 1), device.burn());
         let values: Vec<f32> = (0..5 * 3 * 4).map(|i| (i as f32).sin()).collect();
         let input = Tensor::<3>::from_data(TensorData::new(values, [5, 3, 4]), device.burn());
-        let all = network.forward(input.clone(), false).slice([4..5]);
+        let all = network.forward(input.clone(), false).narrow(0, 4, 1);
         assert_eq!(all.into_data(), network.forward(input, true).into_data());
     }
 
