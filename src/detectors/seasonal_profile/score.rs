@@ -48,7 +48,7 @@ pub(super) fn spreads(
 /// A trailing window goes on accusing for as long as it holds one wild cell. Its evidence counts in
 /// full while the newest residual is at least half of the window's mean, and falls to nothing when
 /// that residual is back at 0 or on the other side.
-fn still_on(window: f64, width: usize, newest: f64) -> f64 {
+pub(super) fn still_on(window: f64, width: usize, newest: f64) -> f64 {
     if width == 1 || window == 0.0 {
         return 1.0;
     }

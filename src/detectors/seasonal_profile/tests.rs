@@ -115,12 +115,16 @@ fn the_metric_that_moved_gets_most_of_the_share() {
 
 #[test]
 fn an_alarm_ends_with_its_event() {
+    assert_eq!(score::still_on(-12.0, 6, 0.0), 0.0, "back at the expected");
+    assert_eq!(score::still_on(-12.0, 6, 2.0), 0.0, "on the other side");
+    assert_eq!(score::still_on(-12.0, 6, -4.0), 1.0, "below as before");
+    assert_eq!(score::still_on(5.0, 1, 0.1), 1.0, "a window of one is its newest cell");
     let (mut funnel, _) = simulated(1_003, 24, 60);
-    funnel.values.slice_mut(s![20, 1_300..1_303, ..]).fill(0.0);
+    funnel.values.slice_mut(s![14.., 1_300..1_303, ..3]).fill(0.0);
     let (_, scores) = split(&panel_of(&funnel), 1_000);
-    assert!(scores.score[[20, 1_302]] > 8.0);
-    let after = scores.score.slice(s![20, 1_303..1_306]);
-    assert!(after.iter().all(|z| *z < 0.6 * scores.score[[20, 1_302]]), "{after}");
+    let during = scores.score.slice(s![14.., 1_302]).mean().unwrap();
+    let after = scores.score.slice(s![14.., 1_303..1_306]).mean().unwrap();
+    assert!(during > 8.0 && after < 0.4 * during, "{during}, then {after}");
 }
 
 #[test]
