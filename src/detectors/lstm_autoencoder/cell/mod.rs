@@ -17,6 +17,7 @@ mod activation;
 mod composed;
 mod fused;
 mod gemm;
+mod memory;
 
 use std::{fmt::Debug, sync::Arc};
 
@@ -157,6 +158,7 @@ impl LstmKernel for NdArray {
     type Trace = Arc<fused::Trace>;
 
     fn layer_forward(layer: Layer<Self>, keep: bool) -> (FloatTensor<Self>, Self::Trace) {
+        memory::keep_between_batches();
         let sizes = layer.sizes();
         let (input, weight, bias) =
             (Floats::of(layer.input), Floats::of(layer.weight), Floats::of(layer.bias));
