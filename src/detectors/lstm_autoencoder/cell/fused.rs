@@ -48,7 +48,7 @@ impl Sizes {
         let steps = if self.constant_input { 1 } else { self.steps };
         steps * self.batch * self.inputs
     }
-    /// Steps times windows of the chunk that begins at window `first`.
+    /// Windows of the chunk that begins at window `first`.
     fn rows(&self, first: usize) -> usize {
         CHUNK.min(self.batch - first)
     }
@@ -552,5 +552,41 @@ fn differentiate<const FMA: bool>(step: Step<'_>, by_cell: &mut [f32], delta: &m
         put(by_candidate, at, &by_g);
         put(by_output, at, &by_o);
         put(by_cell, at, &by_c);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_portable_code_gives_what_the_best_instruction_set_gives() {
+        let sizes = Sizes { steps: 6, batch: 7, inputs: 3, hidden: 21, constant_input: false };
+        let numbers = |n: usize| -> Vec<f32> { (0..n).map(|i| (i as f32 * 0.7).sin()).collect() };
+        let (input, weight, bias) = (numbers(6 * 7 * 3), numbers(24 * 84), numbers(84));
+        let weights = Weights {
+            input: Panels::new(&weight[..3 * 84], 3, 84),
+            recurrent: Panels::new(&weight[3 * 84..], 21, 84),
+        };
+        let run = |forward: fn(ForwardChunk<'_>)| {
+            let mut out = vec![0.0; 6 * 7 * 21];
+            let (input, bias, out_rows) = (&input[..], &bias[..], &mut out[..]);
+            let chunk = ForwardChunk {
+                sizes,
+                first: 0,
+                input,
+                weights: &weights,
+                bias,
+                kept: None,
+                out: out_rows,
+            };
+            forward(chunk);
+            out
+        };
+        // SAFETY: the portable sums need nothing.
+        let portable = run(|chunk| unsafe { forward_rows::<Portable, 4, false>(chunk) });
+        for (a, b) in portable.iter().zip(run(forward_chunk)) {
+            assert!((a - b).abs() < 1e-5, "{a} against {b}");
+        }
     }
 }
