@@ -207,6 +207,31 @@ fn a_cross_fit_scores_every_series_by_a_network_that_did_not_see_it() {
 }
 
 #[test]
+fn a_year_of_weeks_is_cross_fitted_with_a_short_window() {
+    let mut rng = stream(6, "lstm_test", 0);
+    let mut weeks = Array3::from_shape_fn((20, 52, 1), |(series, _, _)| {
+        let noise: f64 = StandardNormal.sample(&mut rng);
+        let mean = 20.0 * (series + 1) as f64;
+        (mean + 1.5 * mean.sqrt() * noise).round().max(0.0)
+    });
+    weeks[[3, 30, 0]] *= 4.0;
+    let hourly = panel(weeks.clone());
+    let calendar = Calendar::new(Step::Week, 0, 52, jiff::tz::TimeZone::UTC);
+    let (level, keys) = (hourly.level().clone(), hourly.keys().to_vec());
+    let metrics = hourly.metrics().to_vec();
+    let panel = Panel::new(level, calendar, metrics, keys, vec![0..52; 20], weeks).unwrap();
+    let detector = LstmAutoencoder::new(LstmParams { window_steps: 12, ..tiny() }).unwrap();
+    let plan = ScoringPlan::CrossFitted { block: 4 };
+    let (_, scores) =
+        detector.fit_score(&panel, &FitMask::all(&panel), plan, &FitContext::new(1)).unwrap();
+    assert!(scores.score.iter().all(|score| score.is_finite()));
+    assert!(scores.metric_share.is_none() && scores.failures.is_empty());
+    let highest = scores.score.iter().copied().fold(0.0, f64::max);
+    assert_eq!(scores.score[[3, 30]], highest);
+    assert_eq!(scores.direction[[3, 30]], 1);
+}
+
+#[test]
 fn masked_cells_teach_nothing() {
     let mut wild = values(3, 450);
     let mut mask = FitMask::all(&panel(wild.clone()));

@@ -4,7 +4,7 @@
 //! graph nodes per step. This one is a single operation for the whole sequence, with a backward
 //! pass of its own, added to burn as a backend extension:
 //!
-//! - on the CPU (`fused.rs`) one pass over plain slices, products in registers;
+//! - on the CPU (`fused.rs`, `backward.rs`) one pass over plain slices, products in registers;
 //! - on a GPU (`composed.rs`) the backend's tensor operations, one product per step.
 //!
 //! Whoever brings a better kernel for one of them implements [`LstmKernel`] and nothing else
@@ -14,9 +14,11 @@
 #![allow(deprecated)]
 
 mod activation;
+mod backward;
 mod composed;
 mod fused;
 mod gemm;
+mod memory;
 
 use std::{fmt::Debug, sync::Arc};
 
@@ -157,6 +159,7 @@ impl LstmKernel for NdArray {
     type Trace = Arc<fused::Trace>;
 
     fn layer_forward(layer: Layer<Self>, keep: bool) -> (FloatTensor<Self>, Self::Trace) {
+        memory::keep_between_batches();
         let sizes = layer.sizes();
         let (input, weight, bias) =
             (Floats::of(layer.input), Floats::of(layer.weight), Floats::of(layer.bias));
@@ -177,8 +180,14 @@ impl LstmKernel for NdArray {
         let (input, weight) = (Floats::of(layer.input), Floats::of(layer.weight));
         let (output, grad) = (Floats::of(output), Floats::of(grad));
         let arguments = (input.values(), weight.values());
-        let found =
-            fused::gradients(sizes, arguments, output.values(), &trace, grad.values(), need_input);
+        let found = backward::gradients(
+            sizes,
+            arguments,
+            output.values(),
+            &trace,
+            grad.values(),
+            need_input,
+        );
         let gates = 4 * sizes.hidden;
         LayerGradients {
             input: need_input

@@ -7,7 +7,7 @@ use burn::{
     tensor::{Device, Tensor, TensorData},
 };
 
-use super::{composed, fused, fused::Sizes, lstm_sequence, tensor};
+use super::{backward, composed, fused, fused::Sizes, lstm_sequence, tensor};
 
 /// Numbers between -0.5 and 0.5 that look random.
 fn numbers(n: usize, seed: u32) -> Vec<f32> {
@@ -47,10 +47,10 @@ impl Example {
         fused::forward(self.sizes, &self.input, &self.weight, &self.bias, true)
     }
 
-    fn gradients(&self) -> fused::Gradients {
+    fn gradients(&self) -> backward::Gradients {
         let (output, trace) = self.forward();
         let arguments = (&self.input[..], &self.weight[..]);
-        fused::gradients(self.sizes, arguments, &output, &trace, &self.loss, true)
+        backward::gradients(self.sizes, arguments, &output, &trace, &self.loss, true)
     }
 
     /// The loss in double precision, written straight from the equations.
