@@ -245,7 +245,7 @@ fn write(path: &Path, bytes: &[u8]) -> Result<(), CheckpointError> {
 }
 
 fn to_json<T: Serialize>(dir: &Path, value: &T) -> Result<Vec<u8>, CheckpointError> {
-    serde_json::to_vec_pretty(value).map_err(|error| CheckpointError::Damaged {
+    serde_json::to_vec(value).map_err(|error| CheckpointError::Damaged {
         path: dir.to_path_buf(),
         reason: error.to_string(),
     })
@@ -310,7 +310,7 @@ mod tests {
         assert!(error.contains("no checkpoint"), "{error}");
         sample().write_into(dir.path()).unwrap();
         let path = dir.path().join(MANIFEST);
-        let text = fs::read_to_string(&path).unwrap().replace("\"format\": 1", "\"format\": 9");
+        let text = fs::read_to_string(&path).unwrap().replace("\"format\":1", "\"format\":9");
         fs::write(&path, text).unwrap();
         let error = Checkpoint::load(dir.path()).err().unwrap().to_string();
         assert!(error.contains("format 9") && error.contains("0.1.0"), "{error}");

@@ -80,7 +80,10 @@ pub fn train(job: &Job) -> Result<RunSummary, PipelineError> {
     let levels = stage.fit(&loaded)?;
     let config = replayable(&job.config);
     checkpoint_of(&config, &stage.origin(&loaded), &levels)?.write_into(stage.dir.path())?;
-    let summary = stage.summary(&loaded, &levels);
+    let mut summary = stage.summary(&loaded, &levels);
+    if job.config.source.path.is_none() {
+        summary.input = PathBuf::from("generated");
+    }
     write_json(&stage.dir.path().join("training.json"), &summary)?;
     let out = stage.dir.finish()?;
     Ok(RunSummary { out, ..summary })
@@ -218,9 +221,14 @@ impl<'a> Stage<'a> {
 
     fn load(&mut self) -> Result<Loaded, PipelineError> {
         let dir = self.dir.path();
+        // Generated data are part of a run, but a checkpoint travels without them.
+        let scratch = match self.command {
+            "train" => Some(tempfile::tempdir().map_err(PipelineError::io(std::env::temp_dir()))?),
+            _ => None,
+        };
         let loaded = load::load(
             &self.job.config,
-            &dir.join("data"),
+            &scratch.as_ref().map_or_else(|| dir.join("data"), |dir| dir.path().join("data")),
             &dir.join("rejected.csv"),
             &self.job.progress,
         )?;
