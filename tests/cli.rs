@@ -144,6 +144,19 @@ fn a_checkpoint_scores_the_data_it_was_trained_on_like_the_training_did() {
 }
 
 #[test]
+fn the_shipped_checkpoint_scores_new_data_at_once() {
+    let dir = tempfile::tempdir().unwrap();
+    ok(dir.path(), &["generate", "weekly", "--seed", "2", "--keys", "10", "--out", "data"]);
+    let checkpoint = concat!(env!("CARGO_MANIFEST_DIR"), "/checkpoints/demo_weekly");
+    let args = ["detect", "weekly", "--checkpoint", checkpoint, "--input", "data/events.csv"];
+    let out = ok(
+        dir.path(),
+        &[&args[..], &["--labels", "data/labels.csv", "--out", "scored", "--device", "cpu"]].concat(),
+    );
+    assert!(out.contains("lstm_autoencoder") && out.contains("against the labels"), "{out}");
+}
+
+#[test]
 fn exit_codes_tell_what_went_wrong() {
     let dir = tempfile::tempdir().unwrap();
     let code = |args: &[&str]| anomalist(dir.path(), args).status.code();

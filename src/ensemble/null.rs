@@ -61,7 +61,10 @@ impl Null {
         let (mut scores, mut survival) = (Vec::new(), Vec::new());
         for i in 0..TABLE_POINTS {
             let score = bulk[i * (bulk.len() - 1) / (TABLE_POINTS - 1)];
-            if scores.last() != Some(&score) {
+            // Closer neighbours than this would fall together when a checkpoint is written as text
+            // and read back.
+            let apart = |last: &f64| score - last > 1e-9 * (1.0 + score.abs());
+            if scores.last().is_none_or(apart) {
                 let at_least = count - bulk.partition_point(|&s| s < score);
                 scores.push(score);
                 survival.push(corrected(at_least as f64 / count as f64));
