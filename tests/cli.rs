@@ -129,6 +129,18 @@ fn a_checkpoint_scores_the_data_it_was_trained_on_like_the_training_did() {
     );
     assert!(out.contains("scored/report.html"), "{out}");
 
+    let inside = ["--checkpoint", "scored/checkpoint", "--out", "scored"];
+    fs::create_dir(dir.path().join("scored/checkpoint")).unwrap();
+    fs::copy(
+        dir.path().join("model/manifest.json"),
+        dir.path().join("scored/checkpoint/manifest.json"),
+    )
+    .unwrap();
+    let output =
+        anomalist(dir.path(), &small(&["detect", "weekly"], &[&inside[..], &input].concat()));
+    assert!(text(&output.stderr).contains("--out"), "it would delete the checkpoint that it reads");
+    assert!(dir.path().join("scored/checkpoint/manifest.json").exists());
+
     // A byte of the checkpoint changed: refused, with the file's name.
     let victim = dir.path().join("model/key/nb2.json");
     let mut bytes = fs::read(&victim).unwrap();
@@ -151,7 +163,8 @@ fn the_shipped_checkpoint_scores_new_data_at_once() {
     let args = ["detect", "weekly", "--checkpoint", checkpoint, "--input", "data/events.csv"];
     let out = ok(
         dir.path(),
-        &[&args[..], &["--labels", "data/labels.csv", "--out", "scored", "--device", "cpu"]].concat(),
+        &[&args[..], &["--labels", "data/labels.csv", "--out", "scored", "--device", "cpu"]]
+            .concat(),
     );
     assert!(out.contains("lstm_autoencoder") && out.contains("against the labels"), "{out}");
 }
@@ -216,6 +229,8 @@ fn bad_rows_are_kept_with_their_line_and_reason() {
     assert_eq!(output.status.code(), Some(1));
     assert!(text(&output.stderr).contains("max_rejected_share"), "{}", text(&output.stderr));
     assert!(!dir.path().join("strict").exists());
+    let kept = fs::read_to_string(dir.path().join("strict.rejected.csv")).unwrap();
+    assert!(kept.contains("not a time"), "{kept}");
 }
 
 #[test]

@@ -73,6 +73,8 @@ pub struct LevelState {
     pub metrics: Vec<Metric>,
     /// The series in the order of the fit, which calibrations refer to.
     pub keys: Vec<SeriesKey>,
+    /// For each key, the end of what was fitted, in seconds on the calendar's clock.
+    pub trained_until: Vec<i64>,
     pub detectors: Vec<(DetectorName, DetectorState)>,
     pub calibrations: BTreeMap<DetectorName, Calibration>,
 }
@@ -93,6 +95,12 @@ struct Manifest {
     levels: Vec<ManifestLevel>,
     /// Relative path -> blake3 of the bytes.
     files: BTreeMap<String, String>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Keys {
+    keys: Vec<SeriesKey>,
+    trained_until: Vec<i64>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -124,7 +132,9 @@ impl Checkpoint {
                     put(format!("{folder}/{name}.safetensors"), weights)?;
                 }
             }
-            put(format!("{folder}/keys.json"), &to_json(dir, &level.keys)?)?;
+            let keys =
+                Keys { keys: level.keys.clone(), trained_until: level.trained_until.clone() };
+            put(format!("{folder}/keys.json"), &to_json(dir, &keys)?)?;
             put(format!("{folder}/calibration.json"), &to_json(dir, &level.calibrations)?)?;
         }
         let manifest = Manifest {
@@ -184,11 +194,16 @@ impl Checkpoint {
                 };
                 detectors.push((name, DetectorState { json, weights }));
             }
+            let Keys { keys, trained_until } = files.json(&format!("{folder}/keys.json"))?;
+            if keys.len() != trained_until.len() {
+                return Err(damaged(format!("{folder}/keys.json: its two lists differ in length")));
+            }
             levels.push(LevelState {
                 level: entry.level,
                 step: entry.step,
                 metrics: entry.metrics,
-                keys: files.json(&format!("{folder}/keys.json"))?,
+                keys,
+                trained_until,
                 detectors,
                 calibrations: files.json(&format!("{folder}/calibration.json"))?,
             });
@@ -273,6 +288,7 @@ mod tests {
                 step: Step::Week,
                 metrics: vec![],
                 keys: vec![SeriesKey(vec!["a".into()])],
+                trained_until: vec![0],
                 detectors: vec![(DetectorName::LstmAutoencoder, state)],
                 calibrations: BTreeMap::new(),
             }],

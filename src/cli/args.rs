@@ -59,7 +59,7 @@ pub struct ConfigArgs {
     /// Campaigns, holidays, releases: kept out of what detectors call normal [config: source.known_events].
     #[arg(long, value_name = "FILE")]
     pub known_events: Option<String>,
-    /// Where to write (default: runs/NAME).
+    /// Where to write (default: runs/NAME, train runs/NAME-checkpoint, detect runs/NAME-detect).
     #[arg(long, short, value_name = "DIR")]
     pub out: Option<PathBuf>,
     /// Seed of every random stream [config: seed].

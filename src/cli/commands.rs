@@ -32,15 +32,16 @@ pub fn dispatch(cli: Cli) -> Result<Outcome, CliError> {
     let show = Show { json: cli.json, quiet: cli.quiet };
     match cli.command {
         Command::Run(args) => {
-            let summary = pipeline::run(&job(&args.config, show)?)?;
+            let summary = pipeline::run(&job(&args.config, "", show)?)?;
             finish(&summary, args.fail_on, show)
         }
         Command::Train(args) => {
-            let summary = pipeline::train(&job(&args.config, show)?)?;
+            let summary = pipeline::train(&job(&args.config, "-checkpoint", show)?)?;
             finish(&summary, None, show)
         }
         Command::Detect(args) => {
-            let summary = pipeline::detect(&job(&args.config, show)?, &args.checkpoint)?;
+            let job = job(&args.config, "-detect", show)?;
+            let summary = pipeline::detect(&job, &args.checkpoint)?;
             finish(&summary, args.fail_on, show)
         }
         Command::Generate(args) => generate(&args, show),
@@ -69,7 +70,7 @@ fn config(args: &ConfigArgs) -> Result<Config, CliError> {
 
 fn load(name: &str, overrides: &[Override]) -> Result<Config, CliError> {
     let path = Path::new(name);
-    match Preset::find(name).filter(|_| !path.exists()) {
+    match Preset::find(name).filter(|_| !path.is_file()) {
         Some(preset) => {
             // A shipped config reads the sample data beside it, wherever `configs` is.
             let base = Path::new("configs");
@@ -79,9 +80,10 @@ fn load(name: &str, overrides: &[Override]) -> Result<Config, CliError> {
     }
 }
 
-fn job(args: &ConfigArgs, show: Show) -> Result<Job, CliError> {
+/// `suffix` tells the default folders of the commands apart.
+fn job(args: &ConfigArgs, suffix: &str, show: Show) -> Result<Job, CliError> {
     let config = config(args)?;
-    let out = args.out.clone().unwrap_or_else(|| config.default_out());
+    let out = args.out.clone().unwrap_or_else(|| config.default_out(suffix));
     Ok(Job {
         config,
         out,

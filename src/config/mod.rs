@@ -200,9 +200,9 @@ impl Config {
             .collect()
     }
 
-    /// Where the run goes without `--out`.
-    pub fn default_out(&self) -> PathBuf {
-        Path::new("runs").join(&self.name)
+    /// Where a command writes without `--out`: `runs/NAME` and its suffix.
+    pub fn default_out(&self, suffix: &str) -> PathBuf {
+        Path::new("runs").join(format!("{}{suffix}", self.name))
     }
 
     /// Everything that the types alone do not hold.

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     detectors::{DetectorName, ScoringPlan},
     ensemble::EnsembleParams,
-    panel::{Duplicates, Level, Metric, MetricKind, Panel, Scope, SpanRule, Step},
+    panel::{Duplicates, Level, Metric, MetricKind, Scope, SpanRule, Step},
     report::ChartFormat,
     source::{
         AmbiguousTime, Filter, Format, FunnelSpec, IdColumn, Layout, MetricColumn, SourceSpec,
@@ -355,23 +355,13 @@ impl SplitSection {
         problems
     }
 
-    /// How detectors score. Under a split they fit and score once: what they may fit on is in the
-    /// mask.
+    /// How detectors fit and score.
     pub fn plan(&self) -> ScoringPlan {
         match self.plan {
+            PlanName::Split => ScoringPlan::SplitShare { train_share: self.train_share },
             PlanName::CrossFitted => ScoringPlan::CrossFitted { block: self.block_steps },
-            PlanName::Split | PlanName::InSample => ScoringPlan::InSample,
+            PlanName::InSample => ScoringPlan::InSample,
         }
-    }
-
-    /// Under a split: for each series, the step from which on nothing is fitted, which is
-    /// `train_share` of the way through the steps in which the series exists.
-    pub fn train_until(&self, panel: &Panel) -> Option<Vec<usize>> {
-        let cut = |span: std::ops::Range<usize>| {
-            span.start + (span.len() as f64 * self.train_share).round() as usize
-        };
-        (self.plan == PlanName::Split)
-            .then(|| (0..panel.n_series()).map(|s| cut(panel.span(s))).collect())
     }
 }
 
@@ -380,7 +370,7 @@ impl SplitSection {
 #[serde(deny_unknown_fields, default)]
 pub struct EnsembleSection {
     pub members: Vec<DetectorName>,
-    /// Weights of members; 1 for those not named.
+    /// Weights of members; 1 for those not named. A weight may wait for a member that is left out.
     pub weights: BTreeMap<DetectorName, f64>,
     /// Strategy and its parameters.
     pub combination: EnsembleParams,
@@ -414,9 +404,6 @@ impl EnsembleSection {
         for (name, weight) in &self.weights {
             if !(weight.is_finite() && *weight > 0.0) {
                 problems.push(problem(&format!("weights.{name}"), "must be a positive number"));
-            }
-            if !self.members.contains(name) {
-                problems.push(problem(&format!("weights.{name}"), "is no member of the ensemble"));
             }
         }
         let inner = self.combination.check();

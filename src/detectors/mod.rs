@@ -95,10 +95,42 @@ impl FitMask {
 pub enum ScoringPlan {
     /// Fit on steps `0..train_len`, score every step.
     Split { train_len: usize },
+    /// Fit on the first `train_share` of the steps in which each series exists, score every step.
+    SplitShare { train_share: f64 },
     /// Every block of `block` consecutive steps is scored by a fit that left it out.
     CrossFitted { block: usize },
     /// Fit on everything, score everything: masks the anomalies it learns from; for comparison only.
     InSample,
+}
+
+impl ScoringPlan {
+    /// Under a split: for each series, the step from which on nothing is fitted.
+    pub fn train_until(self, panel: &Panel) -> Option<Vec<usize>> {
+        let n_times = panel.n_times();
+        match self {
+            Self::Split { train_len } => Some(vec![train_len.min(n_times); panel.n_series()]),
+            Self::SplitShare { train_share } => Some(
+                (0..panel.n_series())
+                    .map(|s| {
+                        let span = panel.span(s);
+                        let share = (span.len() as f64 * train_share).round() as usize;
+                        (span.start + share).min(n_times)
+                    })
+                    .collect(),
+            ),
+            Self::CrossFitted { .. } | Self::InSample => None,
+        }
+    }
+
+    /// What of `mask` a fit may learn from. The rest of `mask` still tells which cells are normal
+    /// enough to take a level from while scoring.
+    pub fn train_mask(self, panel: &Panel, mask: &FitMask) -> FitMask {
+        let mut train = mask.clone();
+        for (s, until) in self.train_until(panel).into_iter().flatten().enumerate() {
+            train.0.slice_mut(ndarray::s![s, until..]).fill(false);
+        }
+        train
+    }
 }
 
 /// A detector that has its parameters, checked, and has seen no data.
@@ -124,14 +156,8 @@ pub trait Detector: Send + Sync {
         context: &FitContext,
     ) -> Result<(Box<dyn FittedDetector>, Scores), DetectorError> {
         match plan {
-            ScoringPlan::InSample => {
-                let fitted = self.fit(panel, mask, context)?;
-                let scores = fitted.score(panel, context)?;
-                Ok((fitted, scores))
-            }
-            ScoringPlan::Split { train_len } => {
-                let mut train = mask.clone();
-                train.forbid_times(train_len.min(panel.n_times())..panel.n_times());
+            ScoringPlan::InSample | ScoringPlan::Split { .. } | ScoringPlan::SplitShare { .. } => {
+                let train = plan.train_mask(panel, mask);
                 let fitted = self.fit(panel, &train, context)?;
                 let scores = fitted.score(panel, context)?;
                 Ok((fitted, scores))

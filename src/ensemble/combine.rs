@@ -24,6 +24,9 @@ use crate::detectors::Scores;
 
 /// p-values above this count as this.
 const P_CAP: f64 = 0.9;
+/// As many cells of full agreement are added before a correlation is believed, so that a small
+/// batch is combined with caution.
+const CAUTION: f64 = 200.0;
 /// Below this ln p, tan((1/2 - p)π) is 1/(πp) to machine precision.
 const FAR_TAIL: f64 = -23.0;
 
@@ -196,7 +199,7 @@ fn correlation(members: &[Member<'_>]) -> Array2<f64> {
             }
             let r =
                 if seen > 0.0 { (std::f64::consts::FRAC_PI_2 * agree / seen).sin() } else { 1.0 };
-            rho[[i, j]] = r.max(0.0);
+            rho[[i, j]] = (seen * r.max(0.0) + CAUTION) / (seen + CAUTION);
             rho[[j, i]] = rho[[i, j]];
         }
     }

@@ -23,8 +23,7 @@ const MIN_EXPECTED_SHARE: f64 = 0.05;
 pub struct EnsembleOutput {
     /// ln of the combined p; NaN where nobody scored.
     pub log_p: Array2<f64>,
-    /// x / (x + 3) with x = -log10 p: 0.5 is p = 1e-3. Where p has reached the smallest value that
-    /// a calibration supports, the score still rises with the raw scores.
+    /// x / (x + 3) with x = -log10 p: 0.5 is p = 1e-3.
     pub score: Array2<f64>,
     /// Share of the members' weight that flags the cell in the verdict's direction.
     pub confidence: Array2<f64>,
@@ -90,7 +89,7 @@ pub fn combine(
         .map(|member| MemberOutput {
             name: member.scores.detector,
             weight: member.weight,
-            score: bounded_score(member.log_p, &[*member]),
+            score: bounded_score(member.log_p),
             flagged: Zip::from(member.log_p)
                 .and(known)
                 .map_collect(|&p, &known| p <= decision.log_threshold(known) + 1e-12),
@@ -100,7 +99,7 @@ pub fn combine(
     let leading_metric = leading(panel, members);
     let direction = directions(members, shape);
     let mut output = EnsembleOutput {
-        score: bounded_score(&log_p, members),
+        score: bounded_score(&log_p),
         confidence: Array2::from_elem(shape, f64::NAN),
         n_models_flagged: Array2::zeros(shape),
         is_anomaly: Array2::from_elem(shape, false),
@@ -122,20 +121,19 @@ pub fn combine(
     Ok(output)
 }
 
-/// x / (x + 3). Ties at a member's smallest p are broken by its raw score: at most 0.05 is added
-/// to x, and only there, where p says "at most this".
-fn bounded_score(log_p: &Array2<f64>, members: &[Member<'_>]) -> Array2<f64> {
-    let mut x = log_p.mapv(|p| -p / std::f64::consts::LN_10);
-    for member in members.iter().filter(|m| m.scores.log_p.is_none()) {
-        let floor = member.log_p.iter().copied().fold(f64::INFINITY, f64::min);
-        let scale = member.scores.score.iter().copied().fold(0.0, f64::max).max(f64::MIN_POSITIVE);
-        Zip::from(&mut x).and(member.log_p).and(&member.scores.score).for_each(|x, &p, &raw| {
-            if p <= floor + 1e-9 && raw.is_finite() {
-                *x += 0.05 * (raw / scale).clamp(0.0, 1.0);
-            }
-        });
-    }
-    x.mapv(|x| if x == f64::INFINITY { 1.0 } else { x.max(0.0) / (x.max(0.0) + 3.0) })
+/// x / (x + 3) with x = -log10 p. A calibrated p still falls between its floor and 1.2 times that,
+/// so ranking has no ties there.
+fn bounded_score(log_p: &Array2<f64>) -> Array2<f64> {
+    log_p.mapv(|p| {
+        let x = (-p / std::f64::consts::LN_10).max(0.0);
+        if p.is_nan() {
+            p
+        } else if x == f64::INFINITY {
+            1.0
+        } else {
+            x / (x + 3.0)
+        }
+    })
 }
 
 /// Expected, lower and upper per metric from the first member that has them.
@@ -366,10 +364,10 @@ mod tests {
     }
 
     #[test]
-    fn scores_rise_with_p_and_have_no_ties_at_the_floor() {
+    fn scores_rise_as_p_falls() {
         let panel = panel(&[1.0; 4]);
         let rolling = scores(DetectorName::Rolling, &panel, &[1.0, 5.0, 9.0, 40.0], 1);
-        let p = log_p(&[0.5, 0.01, 1e-4, 1e-4]);
+        let p = log_p(&[0.5, 0.01, 1e-4, 1e-5]);
         let members = [Member { scores: &rolling, log_p: &p, weight: 1.0 }];
         let known = Array2::from_elem((1, 4), false);
         let output = combine(

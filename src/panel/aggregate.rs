@@ -6,7 +6,7 @@
 use std::{collections::HashMap, ops::Range};
 
 use jiff::tz::TimeZone;
-use ndarray::Array3;
+use ndarray::{Array2, Array3};
 use polars::prelude::{DataFrame, PolarsError};
 use serde::{Deserialize, Serialize};
 
@@ -74,6 +74,9 @@ pub struct AggregationPlan {
     pub metrics: Vec<Metric>,
     pub duplicates: Duplicates,
     pub spans: SpanRule,
+    /// A row without a value for a metric means that nobody measured it. False for long data, where
+    /// a row speaks of one metric only.
+    pub blank_is_missing: bool,
 }
 
 /// Limits to the largest groups and series, by the sum of the first metric.
@@ -215,6 +218,9 @@ impl Aggregator {
     /// absurdly large.
     pub fn build(&self, level: &Level, groups: &Level, scope: Scope) -> Result<Panel, BuildError> {
         let columns = self.columns_of(level)?;
+        // A group's total is of all its keys, however few of them are looked at one by one.
+        let is_group = level.id_columns.len() <= groups.id_columns.len();
+        let scope = if is_group { Scope { max_keys: None, ..scope } } else { scope };
         let kept = self.in_scope(&self.columns_of(groups)?, scope);
         let (first, last) = self
             .slots
@@ -255,17 +261,28 @@ impl Aggregator {
 
         let mut sums = Array3::<f64>::zeros((keys.len(), len, n_metrics));
         let mut counts = Array3::<u32>::zeros(sums.raw_dim());
+        let mut touched = Array2::from_elem((keys.len(), len), false);
         let mut seen: Vec<Range<usize>> = vec![len..0; keys.len()];
         let width = self.carried.len();
         for (&(series, start), &slot) in &self.slots {
             let Some(place) = target[series as usize] else { continue };
             let t = ((start - first) / step.secs()) as usize;
+            touched[[place, t]] = true;
             let span = &mut seen[place];
             *span = span.start.min(t)..span.end.max(t + 1);
             for (i, &metric) in self.carried.iter().enumerate() {
                 let cell = self.cells[slot as usize * width + i];
                 sums[[place, t, metric]] += cell.sum;
                 counts[[place, t, metric]] += cell.n;
+            }
+        }
+        if self.plan.blank_is_missing {
+            for &metric in &self.carried {
+                for ((place, t), _) in touched.indexed_iter().filter(|(_, touched)| **touched) {
+                    if counts[[place, t, metric]] == 0 {
+                        sums[[place, t, metric]] = f64::NAN;
+                    }
+                }
             }
         }
         self.finish_values(&mut sums, &counts)?;
@@ -383,6 +400,7 @@ mod tests {
             metrics,
             duplicates,
             spans,
+            blank_is_missing: true,
         }
     }
 
@@ -422,8 +440,9 @@ mod tests {
 
     #[test]
     fn long_rows_of_two_metrics_share_a_cell_without_being_duplicates() {
-        let plan =
+        let mut plan =
             plan(vec![count("count"), count("other")], Duplicates::Reject, SpanRule::Observed);
+        plan.blank_is_missing = false;
         let mut rows = Aggregator::new(plan);
         let nan = f64::NAN;
         let frame = df!(
@@ -448,6 +467,31 @@ mod tests {
         assert_eq!(panel.metric(0, 0)[0], 3.0);
         assert!(panel.metric(0, 0)[1].is_nan());
         assert_eq!(panel.span(1), 2..3);
+    }
+
+    #[test]
+    fn a_blank_count_is_missing_and_a_week_without_rows_is_zero() {
+        let mut rows =
+            Aggregator::new(plan(vec![count("count")], Duplicates::Combine, SpanRule::Calendar));
+        rows.push(&frame(&["p", "p"], &["a", "a"], &[0, 2], &[f64::NAN, 3.0])).unwrap();
+        let level = level("key", &["pair", "key"]);
+        let panel = rows.build(&level, &level, Scope::default()).unwrap();
+        assert!(panel.metric(0, 0)[0].is_nan());
+        assert_eq!(panel.metric(0, 0).to_vec()[1..], [0.0, 3.0]);
+    }
+
+    #[test]
+    fn limiting_the_keys_leaves_the_total_of_their_pair() {
+        let mut rows =
+            Aggregator::new(plan(vec![count("count")], Duplicates::Combine, SpanRule::Calendar));
+        rows.push(&frame(&["p", "p"], &["a", "b"], &[0; 2], &[1.0, 5.0])).unwrap();
+        let scope = Scope { max_pairs: None, max_keys: Some(1) };
+        let pair = level("pair", &["pair"]);
+        assert_eq!(rows.build(&pair, &pair, scope).unwrap().metric(0, 0)[0], 6.0);
+        assert_eq!(
+            rows.build(&level("key", &["pair", "key"]), &pair, scope).unwrap().n_series(),
+            1
+        );
     }
 
     #[test]

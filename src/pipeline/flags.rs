@@ -86,11 +86,10 @@ pub fn columns<'a>(
         Some(name) => Value::Text(name.as_str().into()),
         None => Value::Empty,
     }));
-    columns.push(Column::new("fallback", Kind::Text, |s, _| {
-        match level.fallback(DetectorName::Nb2, s) {
-            Some(fallback) => Value::Text(fallback.by.as_str().into()),
-            None => Value::Empty,
-        }
+    let fallbacks = level.fallbacks_by_series(DetectorName::Nb2);
+    columns.push(Column::new("fallback", Kind::Text, move |s, _| match fallbacks[s] {
+        Some(fallback) => Value::Text(fallback.by.as_str().into()),
+        None => Value::Empty,
     }));
     for column in &mut columns {
         if let Some(name) = config.output.rename.get(&column.name) {
@@ -313,7 +312,8 @@ fn conversion_loss(level: &LevelRun, s: usize, t: usize) -> f64 {
         Some((rate, (top, bottom))) if level.output.is_anomaly[[s, t]] => {
             let values = panel.values();
             let expected = level.output.expected[[s, t, rate]] * values[[s, t, bottom]];
-            (expected - values[[s, t, top]]).max(0.0)
+            let lost = expected - values[[s, t, top]];
+            if lost.is_nan() { lost } else { lost.max(0.0) }
         }
         _ => f64::NAN,
     }

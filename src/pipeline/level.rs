@@ -42,6 +42,8 @@ pub struct LevelRun {
     pub panel: Panel,
     /// Under a split: for each series, the step from which on nothing was fitted.
     pub train_until: Option<Vec<usize>>,
+    /// The place that each series had when the calibrations were fitted; `None` for a new one.
+    pub places: Vec<Option<usize>>,
     /// `[series, time]`: a known event covers the cell.
     pub known: Array2<bool>,
     pub members: Vec<MemberRun>,
@@ -60,9 +62,24 @@ impl LevelRun {
         self.train_until.as_ref().is_some_and(|cuts| time < cuts[series])
     }
 
-    /// The fallback that stands for `detector` at a series, if any.
-    pub fn fallback(&self, detector: DetectorName, series: usize) -> Option<&Fallback> {
-        self.fallbacks.iter().find(|f| f.detector == detector && f.series == series)
+    /// For each series, the fallback that stands in for `detector`, if any.
+    pub fn fallbacks_by_series(&self, detector: DetectorName) -> Vec<Option<&Fallback>> {
+        let mut found = vec![None; self.panel.n_series()];
+        for fallback in self.fallbacks.iter().filter(|f| f.detector == detector) {
+            found[fallback.series] = Some(fallback);
+        }
+        found
+    }
+
+    /// For each series, the end of what was fitted, on the calendar's clock.
+    pub fn trained_until(&self) -> Vec<i64> {
+        let n_times = self.panel.n_times();
+        (0..self.panel.n_series())
+            .map(|s| {
+                let until = self.train_until.as_ref().map_or(n_times, |cuts| cuts[s]);
+                self.panel.calendar().start(until)
+            })
+            .collect()
     }
 }
 
@@ -91,10 +108,10 @@ impl<'a> Members<'a> {
         context: &'a FitContext,
         panel: &'a Panel,
         plan: ScoringPlan,
-        unseen: &Array2<bool>,
+        known: &Array2<bool>,
     ) -> Self {
         let mut mask = FitMask::all(panel);
-        for ((series, time), _) in unseen.indexed_iter().filter(|(_, unseen)| **unseen) {
+        for ((series, time), _) in known.indexed_iter().filter(|(_, known)| **known) {
             mask.forbid(series, time);
         }
         Self { config, context, panel, plan, mask, found: Found::default() }
@@ -159,6 +176,7 @@ struct Frame<'a> {
     config: &'a Config,
     panel: Panel,
     train_until: Option<Vec<usize>>,
+    places: Vec<Option<usize>>,
     known: Array2<bool>,
 }
 
@@ -170,7 +188,7 @@ impl Frame<'_> {
         found: Found,
         mut calibrate: impl FnMut(&Scores) -> Result<(Array2<f64>, Option<Calibration>), String>,
     ) -> Result<LevelRun, PipelineError> {
-        let Self { config, panel, train_until, known } = self;
+        let Self { config, panel, train_until, places, known } = self;
         let Found { members: candidates, fallbacks, mut skipped, timings } = found;
         let mut members = Vec::with_capacity(candidates.len());
         let mut calibrations = BTreeMap::new();
@@ -209,6 +227,7 @@ impl Frame<'_> {
         Ok(LevelRun {
             panel,
             train_until,
+            places,
             known,
             members,
             calibrations,
@@ -232,11 +251,9 @@ pub fn fit_level(
 ) -> Result<LevelRun, PipelineError> {
     let known = load::cells(&panel, known_events);
     let plan = config.split.plan();
-    let train_until = config.split.train_until(&panel);
+    let train_until = plan.train_until(&panel);
     let held_out = held_out(&panel, train_until.as_deref());
-    let unseen =
-        Zip::from(&known).and(&held_out).map_collect(|&known, &held_out| known || held_out);
-    let mut members = Members::new(config, context, &panel, plan, &unseen);
+    let mut members = Members::new(config, context, &panel, plan, &known);
     for (name, weight) in config.members() {
         let since = Instant::now();
         let detector = registry::build(name, config)?;
@@ -249,7 +266,8 @@ pub fn fit_level(
     let usable = Zip::from(&known)
         .and(&held_out)
         .map_collect(|&known, &held_out| !known && (all || held_out));
-    Frame { config, panel, train_until, known }.combine(found, |scores| {
+    let places = (0..panel.n_series()).map(Some).collect();
+    Frame { config, panel, train_until, places, known }.combine(found, |scores| {
         let calibration = Calibration::fit(scores, usable.view(), &config.calibration)
             .map_err(|error| error.to_string())?;
         let log_p = calibration.log_p(scores).map_err(|error| error.to_string())?.log_p;
@@ -290,11 +308,17 @@ pub fn score_level(
     let order: HashMap<&SeriesKey, usize> =
         state.keys.iter().enumerate().map(|(place, key)| (key, place)).collect();
     let places: Vec<Option<usize>> = panel.keys().iter().map(|k| order.get(k).copied()).collect();
+    let calendar = panel.calendar();
+    let until = |place: &usize| calendar.offset_of(state.trained_until[*place]).max(0) as usize;
+    let train_until = Some(
+        places.iter().map(|p| p.as_ref().map_or(0, until).min(panel.n_times())).collect::<Vec<_>>(),
+    );
     for calibration in state.calibrations.values() {
         calibration.validate()?;
     }
     let found = members.found;
-    Frame { config, panel, train_until: None, known }.combine(found, |scores| {
+    let for_frame = places.clone();
+    Frame { config, panel, train_until, places: for_frame, known }.combine(found, |scores| {
         let calibration = state
             .calibrations
             .get(&scores.detector)

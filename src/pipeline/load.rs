@@ -10,7 +10,7 @@ use ndarray::Array2;
 
 use super::PipelineError;
 use crate::{
-    config::Config,
+    config::{Config, LayoutName},
     detectors::Progress,
     panel::{AggregationPlan, Aggregator, Panel, clock_secs},
     source::{
@@ -135,6 +135,7 @@ fn aggregate(
         metrics: config.panel.metrics.clone(),
         duplicates: config.panel.duplicates,
         spans: config.panel.spans,
+        blank_is_missing: config.source.layout != LayoutName::Long,
     });
     let mut rejects = RejectLog::writing_to(rejected);
     let mut started = false;

@@ -272,7 +272,7 @@ impl<'a> LevelPage<'a> {
         let wanted = (1.0 - self.config.decision.level).ln();
         let log_p = |value: f64| {
             let raw = Array2::from_elem((1, 1), value);
-            calibration.log_p_of(raw.view(), &[Some(s)]).log_p[[0, 0]]
+            calibration.log_p_of(raw.view(), &[self.level.places[s]]).log_p[[0, 0]]
         };
         let mut high = error.iter().copied().filter(|e| e.is_finite()).fold(1e-9, f64::max);
         for _ in 0..20 {

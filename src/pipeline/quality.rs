@@ -173,16 +173,22 @@ fn quality(level: &LevelRun, truth: &Truth, seed: u64) -> Vec<QualityRow> {
     for member in &output.members {
         rows.push(row(member.name.as_str(), "all cells", &all, &member.flagged, &member.score));
     }
-    let (flags, score) = random_scores(level, &output.is_anomaly, seed);
+    let (flags, score) = random_scores(&all, &output.is_anomaly, seed);
     rows.push(row("random scores", "all cells", &all, &flags, &score));
     rows
 }
 
 /// Uniform scores, flagged as often as the ensemble flags: what luck would reach.
-fn random_scores(level: &LevelRun, flags: &Array2<bool>, seed: u64) -> (Array2<bool>, Array2<f64>) {
+fn random_scores(
+    scope: &Array2<bool>,
+    flags: &Array2<bool>,
+    seed: u64,
+) -> (Array2<bool>, Array2<f64>) {
     use rand::RngExt;
     let mut rng = stream(seed, "random scores", 0);
-    let score = Array2::from_shape_fn(level.output.score.dim(), |_| rng.random::<f64>());
-    let share = flags.iter().filter(|f| **f).count() as f64 / (flags.len() as f64).max(1.0);
+    let score = Array2::from_shape_fn(scope.dim(), |_| rng.random::<f64>());
+    let flagged = Zip::from(scope).and(flags).fold(0, |n, &counts, &f| n + i32::from(counts && f));
+    let cells = scope.iter().filter(|counts| **counts).count();
+    let share = f64::from(flagged) / (cells as f64).max(1.0);
     (score.mapv(|x| x > 1.0 - share), score)
 }

@@ -97,6 +97,7 @@ pub fn train(job: &Job) -> Result<RunSummary, PipelineError> {
 /// # Errors
 /// As [`run`], and when the checkpoint is damaged or was made for another kind of panel.
 pub fn detect(job: &Job, checkpoint: &Path) -> Result<RunSummary, PipelineError> {
+    spare(&job.out, checkpoint)?;
     let kept = Checkpoint::load(checkpoint)?;
     let trained = Config::parse(&kept.config, "the checkpoint's config.toml", Path::new(""), &[])
         .map_err(|error| PipelineError::Other(error.to_string()))?;
@@ -209,6 +210,10 @@ struct Stage<'a> {
 
 impl<'a> Stage<'a> {
     fn begin(job: &'a Job, command: &'static str, marker: &str) -> Result<Self, PipelineError> {
+        let source = &job.config.source;
+        for path in [&source.path, &source.labels, &source.known_events].into_iter().flatten() {
+            spare(&job.out, Path::new(path))?;
+        }
         Ok(Self {
             job,
             command,
@@ -231,9 +236,23 @@ impl<'a> Stage<'a> {
             &scratch.as_ref().map_or_else(|| dir.join("data"), |dir| dir.path().join("data")),
             &dir.join("rejected.csv"),
             &self.job.progress,
-        )?;
+        )
+        .map_err(|error| self.keep_rejected(error))?;
         self.clock.lap("read");
         Ok(loaded)
+    }
+
+    /// A run that stops over bad rows leaves no folder, but the rows it stopped over.
+    fn keep_rejected(&self, error: PipelineError) -> PipelineError {
+        let mut kept = self.job.out.clone().into_os_string();
+        kept.push(".rejected.csv");
+        match fs::copy(self.dir.path().join("rejected.csv"), &kept) {
+            Ok(_) => PipelineError::Other(format!(
+                "{error}\nthe rejected rows are in {}",
+                Path::new(&kept).display()
+            )),
+            Err(_) => error, // there were none
+        }
     }
 
     fn context(&mut self) -> Result<(FitContext, String), PipelineError> {
@@ -361,6 +380,18 @@ impl<'a> Stage<'a> {
     }
 }
 
+/// Refuses to replace a folder that holds what is about to be read.
+fn spare(out: &Path, read: &Path) -> Result<(), PipelineError> {
+    match (fs::canonicalize(out), fs::canonicalize(read)) {
+        (Ok(out), Ok(read)) if read.starts_with(&out) => Err(PipelineError::Other(format!(
+            "{} lies in {}, which this command would replace: choose another folder with --out",
+            read.display(),
+            out.display()
+        ))),
+        _ => Ok(()),
+    }
+}
+
 /// A path inside the unfinished directory as it will be called when that is finished.
 fn published(path: &Path, partial: &Path, out: &Path) -> PathBuf {
     path.strip_prefix(partial).map_or_else(|_| path.to_path_buf(), |rest| out.join(rest))
@@ -406,6 +437,7 @@ fn checkpoint_of(
             step: level.panel.calendar().step(),
             metrics: level.panel.metrics().to_vec(),
             keys: level.panel.keys().to_vec(),
+            trained_until: level.trained_until(),
             detectors,
             calibrations: level.calibrations.clone(),
         });

@@ -62,13 +62,17 @@ impl PartialDir {
             if !self.target.exists() {
                 return fs::rename(&partial, &self.target);
             }
-            let old = partial.with_extension("old");
+            let mut old = partial.clone().into_os_string();
+            old.push(".old");
+            let old = PathBuf::from(old);
             fs::rename(&self.target, &old)?;
             if let Err(error) = fs::rename(&partial, &self.target) {
                 let _ = fs::rename(&old, &self.target);
                 return Err(error);
             }
-            fs::remove_dir_all(&old)
+            // The run is complete: what it replaced may linger under its telling name.
+            let _ = fs::remove_dir_all(&old);
+            Ok(())
         };
         replace().map_err(SinkError::io(&self.target))?;
         Ok(self.target.clone())

@@ -69,11 +69,7 @@ impl Fit<'_> {
         plan: ScoringPlan,
     ) -> Result<(FittedLstm, Scores), DetectorError> {
         self.check_batch()?;
-        let mut train = mask.clone();
-        if let ScoringPlan::Split { train_len } = plan {
-            let n_times = self.panel.n_times();
-            train.forbid_times(train_len.min(n_times)..n_times);
-        }
+        let train = plan.train_mask(self.panel, mask);
         let allowed = train.as_array();
         let scaling = Scaling::fit(self.params.input, self.panel, allowed.view());
         let all: Vec<usize> = (0..self.panel.n_series()).collect();

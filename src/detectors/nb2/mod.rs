@@ -158,21 +158,15 @@ impl Detector for Nb2 {
         plan: ScoringPlan,
         context: &FitContext,
     ) -> Result<(Box<dyn FittedDetector>, Scores), DetectorError> {
-        let mut train = mask.clone();
-        match (plan, self.params.scoring) {
-            (ScoringPlan::CrossFitted { .. }, Scoring::CrossFitted) => {
-                let mut scores = Scores::empty(DetectorName::Nb2, panel);
-                score::prepare(&mut scores, panel.n_metrics());
-                let fitted = self.run(panel, mask, context, Some(&mut scores))?;
-                scores.failures = fitted.failures_of_training();
-                return Ok((Box::new(fitted), scores));
-            }
-            (ScoringPlan::Split { train_len }, _) => {
-                train.forbid_times(train_len.min(panel.n_times())..panel.n_times());
-            }
-            _ => {}
+        let cross_fits = self.params.scoring == Scoring::CrossFitted;
+        if cross_fits && matches!(plan, ScoringPlan::CrossFitted { .. }) {
+            let mut scores = Scores::empty(DetectorName::Nb2, panel);
+            score::prepare(&mut scores, panel.n_metrics());
+            let fitted = self.run(panel, mask, context, Some(&mut scores))?;
+            scores.failures = fitted.failures_of_training();
+            return Ok((Box::new(fitted), scores));
         }
-        let fitted = self.run(panel, &train, context, None)?;
+        let fitted = self.run(panel, &plan.train_mask(panel, mask), context, None)?;
         let scores = fitted.score(panel, context)?;
         Ok((Box::new(fitted), scores))
     }

@@ -138,10 +138,7 @@ impl Detector for SeasonalProfileDetector {
         context: &FitContext,
     ) -> Result<(Box<dyn FittedDetector>, Scores), DetectorError> {
         let times = panel.n_times();
-        let mut train = mask.clone();
-        if let ScoringPlan::Split { train_len } = plan {
-            train.forbid_times(train_len.min(times)..times);
-        }
+        let train = plan.train_mask(panel, mask);
         let (fitted, residuals) = self.fit_profile(panel, &train, mask);
         let mut scores = fitted.score_residuals(panel, residuals, 0..times);
         if let ScoringPlan::CrossFitted { block } = plan {
