@@ -41,6 +41,11 @@ pub fn dispatch(cli: Cli) -> Result<Outcome, CliError> {
         }
         Command::Detect(args) => {
             let job = job(&args.config, "-detect", show)?;
+            if job.config.source.path.is_none() {
+                return Err(CliError::Usage(
+                    "detect needs data to score: give --input PATH".into(),
+                ));
+            }
             let summary = pipeline::detect(&job, &args.checkpoint)?;
             finish(&summary, args.fail_on, show)
         }
@@ -100,7 +105,7 @@ fn finish(
     if show.json {
         print_json(summary)?;
     } else {
-        print(&text::summary(summary))?;
+        print(&text::summary(summary, show.quiet))?;
     }
     let found = fail_on.is_some_and(|severity| text::has_at_least(summary, severity.as_str()));
     Ok(if found { Outcome::Found } else { Outcome::Done })

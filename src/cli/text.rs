@@ -16,7 +16,7 @@ pub fn has_at_least(summary: &RunSummary, severity: &str) -> bool {
 }
 
 /// What a run found, how good it was, and where to look.
-pub fn summary(summary: &RunSummary) -> String {
+pub fn summary(summary: &RunSummary, quiet: bool) -> String {
     let mut out = format!(
         "{} rows from {} ({})\n",
         thousands(summary.rows),
@@ -29,7 +29,7 @@ pub fn summary(summary: &RunSummary) -> String {
     for level in &summary.levels {
         out.push_str(&level_text(level));
     }
-    for warning in &summary.warnings {
+    for warning in summary.warnings.iter().filter(|_| !quiet) {
         out.push_str(&format!("note: {warning}\n"));
     }
     if summary.command == "train" {

@@ -3,7 +3,10 @@
 //! Rows come in batches (polars frames) in any order. Each is added to its cell of the finest
 //! aggregation; every level is then rolled up from there, so that 20 million events are read once.
 
-use std::{collections::HashMap, ops::Range};
+use std::{
+    collections::{HashMap, HashSet},
+    ops::Range,
+};
 
 use jiff::tz::TimeZone;
 use ndarray::{Array2, Array3};
@@ -21,6 +24,9 @@ pub const TIME_COLUMN: &str = "__time";
 /// More cells than this in one panel are taken for a mistake in the data (a year 0202, say).
 const MAX_CELLS: usize = 400_000_000;
 
+/// A longer calendar of which hardly any step has a row is taken for a stray date.
+const MIN_SPARSE_STEPS: usize = 500;
+
 /// Why rows or arrays do not make a panel.
 #[derive(Debug, thiserror::Error)]
 pub enum BuildError {
@@ -34,6 +40,10 @@ pub enum BuildError {
         "{series} series from {first} to {last} make {cells} cells, more than {MAX_CELLS}: check the time column for wrong years, take a longer step, or limit the scope with --max-pairs and --max-keys"
     )]
     TooLarge { series: usize, first: String, last: String, cells: usize },
+    #[error(
+        "only {filled} of the {len} steps from {first} to {last} have any row: check the time column for a wrong year (sort the rows by time and look at both ends), or take a longer step"
+    )]
+    Sparse { filled: usize, len: usize, first: String, last: String },
     #[error("the ratio `{metric}` needs the metric `{part}`, which is not in the panel")]
     RatioPart { metric: String, part: String },
     #[error("the level `{level}` needs the id column `{column}`, which the rows do not have")]
@@ -230,6 +240,15 @@ impl Aggregator {
             .ok_or(BuildError::Empty)?;
         let step = self.plan.step;
         let len = ((last - first) / step.secs() + 1) as usize;
+        let filled = self.slots.keys().map(|&(_, start)| start).collect::<HashSet<_>>().len();
+        if len > MIN_SPARSE_STEPS && filled * 20 < len {
+            return Err(BuildError::Sparse {
+                filled,
+                len,
+                first: label(step, first),
+                last: label(step, last),
+            });
+        }
 
         let mut keys: Vec<SeriesKey> = self
             .keys
@@ -492,6 +511,16 @@ mod tests {
             rows.build(&level("key", &["pair", "key"]), &pair, scope).unwrap().n_series(),
             1
         );
+    }
+
+    #[test]
+    fn a_stray_date_is_an_error_that_names_both_ends() {
+        let mut rows =
+            Aggregator::new(plan(vec![count("count")], Duplicates::Combine, SpanRule::Calendar));
+        rows.push(&frame(&["p", "p"], &["a", "a"], &[0, 2_900], &[1.0; 2])).unwrap();
+        let level = level("key", &["pair", "key"]);
+        let error = rows.build(&level, &level, Scope::default()).unwrap_err().to_string();
+        assert!(error.contains("1970-01-05") && error.contains("2025-08-04"), "{error}");
     }
 
     #[test]

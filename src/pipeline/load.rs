@@ -172,6 +172,14 @@ pub fn places(panel: &Panel, interval: &Interval) -> (Vec<usize>, std::ops::Rang
     (series, steps)
 }
 
+/// True when no panel has a cell that the interval covers.
+pub fn lies_nowhere(panels: &[Panel], interval: &Interval) -> bool {
+    panels.iter().all(|panel| {
+        let (series, steps) = places(panel, interval);
+        series.is_empty() || steps.is_empty()
+    })
+}
+
 /// The cells `[series, time]` that any of the intervals covers.
 pub fn cells(panel: &Panel, intervals: &[Interval]) -> Array2<bool> {
     let mut covered = Array2::from_elem((panel.n_series(), panel.n_times()), false);

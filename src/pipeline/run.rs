@@ -313,6 +313,20 @@ impl<'a> Stage<'a> {
                 format!("level {}: {detector} did not run: {reason}", level.level)
             }));
         }
+        warnings.extend(summaries.iter().filter(|level| level.points == 0).map(|level| {
+            format!("level {}: no point could be scored: the series are too short", level.level)
+        }));
+        for (what, intervals) in
+            [("labels", labels.unwrap_or_default()), ("known events", &loaded.known_events[..])]
+        {
+            let lost = intervals.iter().filter(|i| load::lies_nowhere(&loaded.panels, i)).count();
+            if lost > 0 {
+                warnings.push(format!(
+                    "{lost} of {} {what} match no series or no step of the data: check their id columns and times",
+                    intervals.len()
+                ));
+            }
+        }
         let mut timings = self.clock.laps.clone();
         for level in levels {
             timings.extend(
