@@ -9,11 +9,12 @@ use super::{
     flags,
     level::{LevelRun, MemberRun},
     load::{self, Loaded},
+    quality,
     summary::{LevelSummary, RunSummary},
 };
 use crate::{
     config::Config,
-    detectors::{DetectorName, lstm_autoencoder::FittedLstm},
+    detectors::DetectorName,
     ensemble::{AnomalyType, Direction, Severity},
     panel::{Panel, Step},
     report::{
@@ -356,14 +357,13 @@ fn facts(summary: &RunSummary) -> Vec<(String, String)> {
 }
 
 fn training(level: &LevelRun) -> Option<TrainingCurve> {
-    let member = level.members.iter().find(|m| m.name == DetectorName::LstmAutoencoder)?;
-    let curve = member.fitted.as_any().downcast_ref::<FittedLstm>()?.curve();
+    let curve = quality::curve(level)?;
     Some(TrainingCurve {
         title: format!("LSTM autoencoder, level {}", level.panel.level().name),
         train_loss: curve.epochs.iter().map(|(train, _)| *train).collect(),
         validation_loss: curve.epochs.iter().map(|(_, held_out)| *held_out).collect(),
         best_epoch: Some(curve.best_epoch),
-        ended: String::new(),
+        ended: curve.stopped.clone().unwrap_or_default(),
     })
 }
 

@@ -10,7 +10,10 @@ use super::{
     summary::{CalibrationRow, FallbackNote, LevelSummary, QualityRow, TrainingSummary},
 };
 use crate::{
-    detectors::{DetectorName, lstm_autoencoder::FittedLstm},
+    detectors::{
+        DetectorName,
+        lstm_autoencoder::{FittedLstm, TrainingCurve},
+    },
     ensemble::{AnomalyType, Severity},
     evaluation::{EvaluationInput, Event, calibration_figures, evaluate},
     math::random::stream,
@@ -88,9 +91,14 @@ fn fallbacks(level: &LevelRun) -> Vec<FallbackNote> {
     notes
 }
 
-fn training(level: &LevelRun) -> Option<TrainingSummary> {
+/// How the level's LSTM learnt, if it has one.
+pub fn curve(level: &LevelRun) -> Option<&TrainingCurve> {
     let member = level.members.iter().find(|m| m.name == DetectorName::LstmAutoencoder)?;
-    let curve = member.fitted.as_any().downcast_ref::<FittedLstm>()?.curve();
+    Some(member.fitted.as_any().downcast_ref::<FittedLstm>()?.curve())
+}
+
+fn training(level: &LevelRun) -> Option<TrainingSummary> {
+    let curve = curve(level)?;
     let (_, best) = curve.epochs.get(curve.best_epoch)?;
     Some(TrainingSummary {
         epochs: curve.epochs.len(),

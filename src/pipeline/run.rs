@@ -327,6 +327,10 @@ impl<'a> Stage<'a> {
                 ));
             }
         }
+        warnings.extend(levels.iter().filter_map(|level| {
+            let reason = quality::curve(level)?.stopped.as_ref()?;
+            Some(format!("level {}: LSTM training stopped: {reason}", level.panel.level().name))
+        }));
         let mut timings = self.clock.laps.clone();
         for level in levels {
             timings.extend(

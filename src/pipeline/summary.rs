@@ -93,6 +93,6 @@ pub struct QualityRow {
     pub who: String,
     /// `all cells`, or `outside known events`.
     pub scope: String,
-    /// Figures by name; see EVALUATION in the README.
+    /// Figures by name, as `evaluation::Evaluation::figures` gives them.
     pub figures: BTreeMap<String, Option<f64>>,
 }
