@@ -6,11 +6,13 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Nb2Fit, count_metrics,
+    Nb2Fit,
     design::Terms,
-    fit::Prediction,
+    fit::{Prediction, is_count},
+    job::{Job, MetricCalibration},
     params::Nb2Params,
-    score::{self, Interval},
+    regimes::{Direction, Odds, RegimeRoom, Regimes, cell},
+    score::{self, Evidence, Interval},
 };
 use crate::{
     detectors::{
@@ -21,7 +23,7 @@ use crate::{
 };
 
 /// Layout of the checkpoint's JSON.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 /// What became of one metric of one series.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -67,6 +69,8 @@ pub struct FittedNb2 {
     state: State,
     interval: Interval,
     uncertain: bool,
+    regimes: Regimes,
+    direction: Direction,
     index: HashMap<SeriesKey, usize>,
 }
 
@@ -82,31 +86,28 @@ struct State {
     centre: f64,
     trend: bool,
     metrics: Vec<String>,
+    /// One per metric; empty when events were not looked for.
+    calibrations: Vec<MetricCalibration>,
     series: Vec<Nb2Series>,
 }
 
 impl FittedNb2 {
-    pub(super) fn new(
-        params: &Nb2Params,
-        panel: &Panel,
-        period_steps: f64,
-        centre: f64,
-        series: Vec<Nb2Series>,
-    ) -> Self {
-        let metrics =
-            count_metrics(panel).into_iter().map(|m| panel.metrics()[m].name.clone()).collect();
+    pub(super) fn new(job: &Job<'_>, series: Vec<Nb2Series>) -> Self {
+        let panel = job.panel;
+        let name = |&metric: &usize| panel.metrics()[metric].name.clone();
         let calendar = panel.calendar();
         let state = State {
             version: VERSION,
             step: calendar.step(),
             origin: calendar.origin(),
-            period_steps,
-            centre,
-            trend: params.trend,
-            metrics,
+            period_steps: job.period,
+            centre: job.centre,
+            trend: job.params.trend,
+            metrics: job.metrics.iter().map(name).collect(),
+            calibrations: job.calibrations.clone(),
             series,
         };
-        Self::from_state(params, state)
+        Self::from_state(job.params, state)
     }
 
     fn from_state(params: &Nb2Params, state: State) -> Self {
@@ -114,6 +115,8 @@ impl FittedNb2 {
         Self {
             interval: Interval::new(params.interval_level),
             uncertain: params.parameter_uncertainty,
+            regimes: params.regimes(state.period_steps),
+            direction: params.direction,
             index,
             state,
         }
@@ -199,6 +202,42 @@ impl FittedNb2 {
     }
 }
 
+impl FittedNb2 {
+    /// What a fit, with the regressors `[time, column]` of the steps, says about one metric's values.
+    fn evidence(
+        &self,
+        values: ndarray::ArrayView1<'_, f64>,
+        place: usize,
+        fit: Option<(&Nb2Fit, &[f64])>,
+        room: &mut RegimeRoom,
+    ) -> Vec<Evidence> {
+        let predict = |t: usize| {
+            fit.map_or(Prediction::NONE, |(fit, rows)| {
+                let width = fit.coefficients.len();
+                fit.predict(&rows[t * width..(t + 1) * width], self.uncertain)
+            })
+        };
+        let predictions: Vec<Prediction> = (0..values.len()).map(predict).collect();
+        let curve = self.state.calibrations.get(place).and_then(|c| c.history.as_ref());
+        if curve.is_some() {
+            let cells = predictions.iter().zip(values).map(|(prediction, y)| {
+                cell(y.round(), prediction.mean, prediction.dispersion).filter(|_| is_count(*y))
+            });
+            self.regimes.smooth(cells, room);
+        }
+        let regime = |t: usize| {
+            let Odds { ln_odds, side } = *room.odds.get(t)?;
+            Some((curve?.ln_p(ln_odds), side))
+        };
+        let direction = self.direction;
+        predictions
+            .iter()
+            .enumerate()
+            .map(|(t, &prediction)| Evidence { prediction, regime: regime(t), direction })
+            .collect()
+    }
+}
+
 impl FittedDetector for FittedNb2 {
     /// In sample for the steps of the training, out of sample for later ones.
     fn score(
@@ -215,21 +254,24 @@ impl FittedDetector for FittedNb2 {
             score::rows(&mut scores, panel.n_metrics())
                 .into_par_iter()
                 .enumerate()
-                .map(|(series, mut row)| {
+                .map_init(RegimeRoom::default, |room, (series, mut row)| {
                     context.check_cancelled()?;
                     let Some(&known) = self.index.get(&panel.keys()[series]) else {
                         return Ok(Some("not seen in training; train again to cover it".into()));
                     };
                     let model = &self.state.series[known];
-                    let fit_of = |metric: usize| {
-                        let place = places.iter().position(|p| *p == metric)?;
-                        model.metrics.get(place)?.fit()
-                    };
+                    let evidence: Vec<Vec<Evidence>> = places
+                        .iter()
+                        .zip(&model.metrics)
+                        .enumerate()
+                        .map(|(place, (&metric, outcome))| {
+                            let rows = outcome.fit().map(|fit| (fit, &regressors[&fit.fourier_k][..]));
+                            self.evidence(panel.metric(series, metric), place, rows, room)
+                        })
+                        .collect();
                     row.fill(panel.series(series), &places, self.interval, |t, metric| {
-                        let Some(fit) = fit_of(metric) else { return Prediction::NONE };
-                        let width = fit.coefficients.len();
-                        let rows = &regressors[&fit.fourier_k];
-                        fit.predict(&rows[t * width..(t + 1) * width], self.uncertain)
+                        let place = places.iter().position(|p| *p == metric).unwrap_or(0);
+                        evidence[place][t]
                     });
                     Ok(model.failure().map(str::to_string))
                 })
@@ -266,6 +308,11 @@ impl State {
         }
         if !(self.period_steps > 2.0 && self.period_steps.is_finite() && self.centre.is_finite()) {
             return Err("its period or centre is no valid number; train again".into());
+        }
+        let curves = self.calibrations.iter().flat_map(|c| [&c.history, &c.one_step_ahead]).flatten();
+        let n_curves = self.calibrations.len();
+        if !(n_curves == 0 || n_curves == self.metrics.len()) || !curves.into_iter().all(|c| c.is_sound()) {
+            return Err("its calibration is damaged; train again".into());
         }
         let mut keys = std::collections::HashSet::new();
         for series in &self.series {

@@ -40,38 +40,48 @@
 //! coefficient), a segment scan as another mask, one-step-ahead scoring as another way to fill the
 //! predictions of a `Room`.
 
+mod calibration;
 mod design;
 mod exceedances;
 mod fit;
 mod fitted;
+mod job;
 mod model;
 mod params;
+mod pooling;
+mod prequential;
+mod regimes;
 mod score;
 
 pub use fit::Nb2Fit;
 pub use fitted::{FittedNb2, MetricOutcome, Nb2Series};
 pub use params::{Dispersion, Nb2Params, Scoring};
+pub use regimes::Direction;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use rayon::prelude::*;
 
 use self::{
-    design::{Design, Terms},
-    fit::{Counts, Fitter, Room},
-    model::{FitFailure, Prior},
-    score::{Interval, Row},
+    calibration::Calibration,
+    job::{Job, Masks, MetricCalibration, MetricPool, NullOdds, Rooms},
+    pooling::{KeyEstimate, Pool},
 };
 use crate::{
     detectors::{
         Detector, DetectorError, DetectorName, DetectorState, FitContext, FitMask, FittedDetector,
         Scores, ScoringPlan,
     },
+    math::random::stream,
     panel::{MetricKind, Panel},
 };
 
 /// Series between two steps of the progress bar.
 const PROGRESS_EVERY: u64 = 64;
+
+/// Series simulated for the calibration, at most; and cells after which it has enough.
+const NULL_SERIES: usize = 400;
+const NULL_CELLS: usize = 20_000;
 
 /// NB2 with checked parameters.
 #[derive(Clone, Debug)]
@@ -98,41 +108,107 @@ impl Nb2 {
         &self.params
     }
 
-    /// Fits every series; with `scores`, fills them with cross-fitted results.
+    /// Fits every series; with `scores`, fills them.
     fn run(
         &self,
         panel: &Panel,
-        mask: &FitMask,
+        masks: Masks<'_>,
+        ahead_from: Option<Vec<usize>>,
         context: &FitContext,
         scores: Option<&mut Scores>,
     ) -> Result<FittedNb2, DetectorError> {
-        let job = Job::new(&self.params, panel, mask)?;
-        context.progress.start("NB2", panel.n_series() as u64);
-        let done = AtomicU64::new(0);
-        let one = |rooms: &mut Rooms, series: usize, row: Option<Row<'_>>| {
-            context.check_cancelled()?;
-            let outcome = job.series(series, rooms, row);
-            let n = done.fetch_add(1, Ordering::Relaxed) + 1;
-            if n.is_multiple_of(PROGRESS_EVERY) {
-                context.progress.advance(PROGRESS_EVERY);
+        let mut job = Job::new(&self.params, panel, masks)?;
+        job.ahead_from = ahead_from;
+        if self.params.pooling {
+            job.pools = self.pools(&job, context)?;
+        }
+        if self.params.event_scan {
+            job.calibrations = (0..job.metrics.len())
+                .map(|place| self.calibration(&job, place, context))
+                .collect::<Result<_, _>>()?;
+        }
+        let rows = match scores {
+            Some(scores) => {
+                score::rows(scores, panel.n_metrics()).into_iter().map(Some).collect()
             }
-            Ok(outcome)
+            None => (0..panel.n_series()).map(|_| None).collect::<Vec<_>>(),
         };
-        let rows = scores.map(|scores| score::rows(scores, panel.n_metrics())).unwrap_or_default();
-        let series: Result<Vec<Nb2Series>, DetectorError> = if rows.is_empty() {
-            (0..panel.n_series())
-                .into_par_iter()
-                .map_init(|| job.rooms(), |rooms, series| one(rooms, series, None))
-                .collect()
-        } else {
-            rows.into_par_iter()
-                .enumerate()
-                .map_init(|| job.rooms(), |rooms, (series, row)| one(rooms, series, Some(row)))
-                .collect()
-        };
-        context.progress.finish();
-        Ok(FittedNb2::new(&self.params, panel, job.period, job.centre, series?))
+        let series = each(&job, "NB2", context, rows, |rooms, s, row| job.series(s, rooms, row))?;
+        Ok(FittedNb2::new(&job, series))
     }
+
+    /// What the keys of each pair know about each other, per count metric.
+    fn pools(&self, job: &Job<'_>, context: &FitContext) -> Result<Vec<MetricPool>, DetectorError> {
+        let pairs = pooling::pairs(job.panel);
+        let rows = vec![(); job.panel.n_series()];
+        let keys: Vec<Vec<KeyEstimate>> =
+            each(job, "NB2: pooling", context, rows, |rooms, s, ()| job.estimates(s, rooms))?;
+        let pool = |place: usize| {
+            let own: Vec<KeyEstimate> = keys.iter().map(|key| key[place].clone()).collect();
+            MetricPool { pool: Pool::new(pairs.clone(), &own), keys: own }
+        };
+        Ok((0..job.metrics.len()).map(pool).collect())
+    }
+
+    /// The p-values of one metric's odds, by simulation.
+    fn calibration(
+        &self,
+        job: &Job<'_>,
+        place: usize,
+        context: &FitContext,
+    ) -> Result<MetricCalibration, DetectorError> {
+        let n_series = job.panel.n_series();
+        let scored = match &job.ahead_from {
+            None => job.panel.n_times(),
+            Some(from) => from.iter().map(|from| job.panel.n_times() - from).max().unwrap_or(0),
+        };
+        let n = NULL_CELLS.div_ceil(scored.max(1)).min(NULL_SERIES);
+        let rows = vec![(); if n_series == 0 { 0 } else { n }];
+        let odds: Vec<NullOdds> =
+            each(job, "NB2: calibration", context, rows, |rooms, number, ()| {
+                let rng = &mut stream(context.seed, "nb2 null", (place * NULL_SERIES + number) as u64);
+                // Spread over a large panel, in turn over a small one.
+                let series = if n_series > n { number * n_series / n } else { number % n_series };
+                job.null_odds(series, place, rng, rooms)
+            })?;
+        let all = |of: fn(&NullOdds) -> &Vec<f64>| {
+            Calibration::new(odds.iter().flat_map(|null| of(null).iter().copied()).collect())
+        };
+        Ok(MetricCalibration {
+            history: all(|null| &null.history),
+            one_step_ahead: all(|null| &null.one_step_ahead),
+        })
+    }
+}
+
+/// Does `work` for every series, in parallel, each with its entry of `rows`.
+fn each<R: Send, T: Send>(
+    job: &Job<'_>,
+    stage: &str,
+    context: &FitContext,
+    rows: Vec<R>,
+    work: impl Fn(&mut Rooms, usize, R) -> T + Sync,
+) -> Result<Vec<T>, DetectorError> {
+    context.progress.start(stage, rows.len() as u64);
+    let done = AtomicU64::new(0);
+    let results = rows
+        .into_par_iter()
+        .enumerate()
+        .map_init(
+            || job.rooms(),
+            |rooms, (series, row)| {
+                context.check_cancelled()?;
+                let result = work(rooms, series, row);
+                let n = done.fetch_add(1, Ordering::Relaxed) + 1;
+                if n.is_multiple_of(PROGRESS_EVERY) {
+                    context.progress.advance(PROGRESS_EVERY);
+                }
+                Ok(result)
+            },
+        )
+        .collect();
+    context.progress.finish();
+    results
 }
 
 impl Detector for Nb2 {
@@ -146,11 +222,14 @@ impl Detector for Nb2 {
         mask: &FitMask,
         context: &FitContext,
     ) -> Result<Box<dyn FittedDetector>, DetectorError> {
-        Ok(Box::new(self.run(panel, mask, context, None)?))
+        let masks = Masks { normal: mask, train: mask };
+        Ok(Box::new(self.run(panel, masks, None, context, None)?))
     }
 
     /// `CrossFitted` scores by blocks of this detector's own `block_steps` with its `guard_steps`
-    /// (the plan's block suits detectors that refit from nothing), or in sample if `scoring` says so.
+    /// (the plan's block suits detectors that refit from nothing), the newest `newest_steps` one
+    /// step ahead or everything in sample if `scoring` says so. After a split, steps are scored by
+    /// the fit on the part before, or one step ahead.
     fn fit_score(
         &self,
         panel: &Panel,
@@ -158,15 +237,20 @@ impl Detector for Nb2 {
         plan: ScoringPlan,
         context: &FitContext,
     ) -> Result<(Box<dyn FittedDetector>, Scores), DetectorError> {
-        let cross_fits = self.params.scoring == Scoring::CrossFitted;
-        if cross_fits && matches!(plan, ScoringPlan::CrossFitted { .. }) {
+        let (train, ahead) = (plan.train_mask(panel, mask), self.ahead_from(panel, plan));
+        let cross_fitted = matches!(plan, ScoringPlan::CrossFitted { .. })
+            && self.params.scoring != Scoring::InSample;
+        let normal = if ahead.is_some() { mask } else { &train };
+        let train = ahead.as_ref().map_or_else(|| train.clone(), |from| before(&train, from));
+        let masks = Masks { normal, train: &train };
+        if cross_fitted || ahead.is_some() {
             let mut scores = Scores::empty(DetectorName::Nb2, panel);
             score::prepare(&mut scores, panel.n_metrics());
-            let fitted = self.run(panel, mask, context, Some(&mut scores))?;
+            let fitted = self.run(panel, masks, ahead, context, Some(&mut scores))?;
             scores.failures = fitted.failures_of_training();
             return Ok((Box::new(fitted), scores));
         }
-        let fitted = self.run(panel, &plan.train_mask(panel, mask), context, None)?;
+        let fitted = self.run(panel, masks, None, context, None)?;
         let scores = fitted.score(panel, mask, context)?;
         Ok((Box::new(fitted), scores))
     }
@@ -180,155 +264,39 @@ impl Detector for Nb2 {
     }
 }
 
-/// One number of harmonics, with what its fits share.
-#[derive(Debug)]
-struct Kind {
-    fourier_k: usize,
-    design: Design,
-    prior: Prior,
-}
-
-/// Everything that the series of one panel share.
-#[derive(Debug)]
-struct Job<'a> {
-    params: &'a Nb2Params,
-    panel: &'a Panel,
-    mask: &'a FitMask,
-    /// Places of the metrics that are counts.
-    metrics: Vec<usize>,
-    period: f64,
-    centre: f64,
-    kinds: Vec<Kind>,
-    interval: Interval,
-}
-
-/// Per thread: one room per kind, made when first needed, and the counts of the series at hand.
-#[derive(Debug)]
-struct Rooms {
-    rooms: Vec<Option<Room>>,
-    counts: Counts,
-}
-
-impl<'a> Job<'a> {
-    fn new(
-        params: &'a Nb2Params,
-        panel: &'a Panel,
-        mask: &'a FitMask,
-    ) -> Result<Self, DetectorError> {
-        let metrics = count_metrics(panel);
-        if metrics.is_empty() {
-            return Err(DetectorError::TooLittleData {
-                detector: DetectorName::Nb2,
-                reason: "no metric is of the kind `count`; give one that kind, or leave nb2 out of the detectors".into(),
-            });
+impl Nb2 {
+    /// Per series: the step from which on it is scored one step ahead.
+    fn ahead_from(&self, panel: &Panel, plan: ScoringPlan) -> Option<Vec<usize>> {
+        if self.params.scoring != Scoring::Prequential {
+            return None;
         }
-        let period = params.period_steps.unwrap_or_else(|| panel.calendar().step().per_year());
-        let centre = (panel.n_times() as f64 - 1.0) / 2.0;
-        let most = params.harmonics(panel.n_times(), period);
-        let fewest = params.harmonics(0, period);
-        let kinds = (fewest..=most)
-            .map(|fourier_k| {
-                let terms = Terms { period, fourier_k, trend: params.trend, centre };
-                Kind {
-                    fourier_k,
-                    design: Design::new(&terms, panel.n_times()),
-                    prior: prior(params, fourier_k),
-                }
-            })
-            .collect();
-        let interval = Interval::new(params.interval_level);
-        Ok(Self { params, panel, mask, metrics, period, centre, kinds, interval })
-    }
-
-    fn rooms(&self) -> Rooms {
-        Rooms { rooms: self.kinds.iter().map(|_| None).collect(), counts: Counts::default() }
-    }
-
-    /// Fits all count metrics of one series, and scores it into `row`.
-    fn series(&self, series: usize, rooms: &mut Rooms, row: Option<Row<'_>>) -> Nb2Series {
-        let mut predictions = Vec::new();
-        let mut modelled = Vec::new();
-        let mut outcomes = Vec::with_capacity(self.metrics.len());
-        for &metric in &self.metrics {
-            let cross_fitted = row.is_some();
-            let outcome = match self.metric(series, metric, cross_fitted, rooms) {
-                Ok((fit, room)) => {
-                    modelled.push(metric);
-                    if cross_fitted {
-                        predictions.push(room.predictions.clone());
-                    }
-                    MetricOutcome::Fitted(fit)
-                }
-                Err(reason) => MetricOutcome::Failed(reason),
-            };
-            outcomes.push(outcome);
-        }
-        if let Some(mut row) = row {
-            row.fill(self.panel.series(series), &modelled, self.interval, |t, metric| {
-                let place = modelled.iter().position(|m| *m == metric).unwrap_or(0);
-                predictions[place][t]
-            });
-        }
-        Nb2Series { key: self.panel.keys()[series].clone(), metrics: outcomes }
-    }
-
-    fn metric<'r>(
-        &self,
-        series: usize,
-        metric: usize,
-        cross_fitted: bool,
-        rooms: &'r mut Rooms,
-    ) -> Result<(Nb2Fit, &'r Room), String> {
-        let values = self.panel.metric(series, metric);
-        rooms.counts.fill(values.iter().copied(), |t| self.mask.allows(series, t));
-        let n = rooms.counts.n_allowed();
-        let min = self.params.min_steps;
-        if n < min {
-            return Err(format!(
-                "{n} usable steps, {min} are needed; give it more history, or lower `min_steps`"
-            ));
-        }
-        let wanted = self.params.harmonics(rooms.counts.history_steps(), self.period);
-        let place = self.kinds.iter().position(|kind| kind.fourier_k == wanted).unwrap_or(0);
-        let kind = &self.kinds[place];
-        let fitter = Fitter {
-            params: self.params,
-            fourier_k: kind.fourier_k,
-            design: &kind.design,
-            prior: &kind.prior,
-            ln_mask_p: self.params.mask_p.ln(),
+        let newest = |s: usize| {
+            let span = panel.span(s);
+            let history = self.params.min_steps.max(span.len() / 2);
+            span.end.saturating_sub(self.params.newest_steps).max(span.start + history)
         };
-        let room = rooms.rooms[place].get_or_insert_with(|| Room::new(&kind.design));
-        let fit = fitter.fit(&rooms.counts, cross_fitted, room).map_err(reason_of)?;
-        Ok((fit, room))
+        match plan {
+            ScoringPlan::InSample => None,
+            ScoringPlan::CrossFitted { .. } => Some((0..panel.n_series()).map(newest).collect()),
+            split => split.train_until(panel),
+        }
     }
+}
+
+/// What of `mask` lies before each series' step.
+fn before(mask: &FitMask, until: &[usize]) -> FitMask {
+    let mut train = mask.clone();
+    for (s, &until) in until.iter().enumerate() {
+        for t in until..mask.as_array().ncols() {
+            train.forbid(s, t);
+        }
+    }
+    train
 }
 
 fn count_metrics(panel: &Panel) -> Vec<usize> {
     let is_count = |kind: &MetricKind| matches!(kind, MetricKind::Count);
     (0..panel.n_metrics()).filter(|&m| is_count(&panel.metrics()[m].kind)).collect()
-}
-
-/// The prior of a design with `fourier_k` harmonics: the k-th harmonic has 1/k of the first's
-/// standard deviation, because real seasons are smooth. The dispersion's prior mean of 1 is far above
-/// what series of counts have, and matters only to those with a handful of events.
-fn prior(params: &Nb2Params, fourier_k: usize) -> Prior {
-    let mut precision = vec![0.0];
-    for k in 1..=fourier_k {
-        precision.extend([(k as f64 / params.season_sd).powi(2); 2]);
-    }
-    if params.trend {
-        precision.push(params.trend_sd.powi(-2));
-    }
-    Prior { precision, half_event: true, dispersion_rate: 1.0 }
-}
-
-fn reason_of(failure: FitFailure) -> String {
-    let what = match failure {
-        FitFailure::Singular => "the usable steps cannot tell the terms of the model apart",
-        FitFailure::NotConverged => "the likelihood has no finite optimum",
-    };
-    format!("{what}; give `season_sd` and `trend_sd` finite values, or lower `fourier_k`")
 }
 
 #[cfg(test)]

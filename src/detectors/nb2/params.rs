@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 pub use super::model::Dispersion;
+use super::regimes::{Direction, Regimes};
 
 /// Which fit scores a point of the history.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -10,6 +11,8 @@ pub use super::model::Dispersion;
 pub enum Scoring {
     /// A fit that left the point and its neighbours out: the point cannot hide itself.
     CrossFitted,
+    /// The newest steps one step ahead by a fit that moves along, the history as above.
+    Prequential,
     /// The fit on everything, which bends towards the anomalies that it should flag.
     InSample,
 }
@@ -62,7 +65,14 @@ pub struct Nb2Params {
     pub parameter_uncertainty: bool,
     pub season_sd: f64,
     pub trend_sd: f64,
+    pub pooling: bool,
+    pub event_scan: bool,
+    pub events_per_period: f64,
+    pub direction: Direction,
     pub scoring: Scoring,
+    pub newest_steps: usize,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub half_life_steps: Option<f64>,
     pub block_steps: usize,
     pub guard_steps: usize,
     pub mask_rounds: usize,
@@ -81,7 +91,13 @@ impl Default for Nb2Params {
             parameter_uncertainty: true,
             season_sd: 0.3,
             trend_sd: 0.2,
+            pooling: true,
+            event_scan: true,
+            events_per_period: 1.0,
+            direction: Direction::Both,
             scoring: Scoring::CrossFitted,
+            newest_steps: 48,
+            half_life_steps: None,
             block_steps: 4,
             guard_steps: 5,
             mask_rounds: 2,
@@ -121,6 +137,11 @@ impl Nb2Params {
             .filter(|(valid, ..)| !valid)
             .map(|(_, key, value, expected)| Finding { key, value, expected })
             .collect()
+    }
+
+    /// The regimes that events are looked for with, `period` steps a season.
+    pub(super) fn regimes(&self, period: f64) -> Regimes {
+        Regimes::new(self.events_per_period / period, self.direction)
     }
 
     /// Harmonics for a history of so many steps.

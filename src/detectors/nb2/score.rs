@@ -5,7 +5,10 @@
 //! tails never underflow, so it keeps rising however far out a count lies. Where several metrics
 //! are counts, the smallest p-value times their number is a valid p-value of them all (Bonferroni).
 
-use super::fit::{Prediction, is_count};
+use super::{
+    fit::{Prediction, is_count},
+    regimes::Direction,
+};
 use crate::{
     detectors::Scores,
     math::{nb::NegativeBinomial, special::normal_quantile},
@@ -22,6 +25,35 @@ impl Interval {
     pub fn new(level: f64) -> Self {
         let tail = (1.0 - level) / 2.0;
         Self { tail, z: normal_quantile(tail) }
+    }
+}
+
+/// What is known about one cell.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Evidence {
+    pub prediction: Prediction,
+    /// From the odds that the step lies in an event: log p-value and side.
+    pub regime: Option<(f64, i8)>,
+    /// Which deviations count.
+    pub direction: Direction,
+}
+
+impl Evidence {
+    /// The log p-value of the count `y` and its side; `None` without a prediction.
+    fn test(&self, y: f64) -> Option<(NegativeBinomial, f64, i8)> {
+        let Prediction { mean, dispersion } = self.prediction;
+        let model = NegativeBinomial::new(mean, dispersion)?;
+        let tails = model.tails(y);
+        let (ln_two_sided, side) = tails.ln_two_sided();
+        let point = match self.direction {
+            Direction::Both => (ln_two_sided, side),
+            Direction::AboveExpected => (tails.ln_upper, side),
+            Direction::BelowExpected => (tails.ln_lower, side),
+        };
+        let Some(regime) = self.regime else { return Some((model, point.0, point.1)) };
+        // Two tests of one cell: the smaller p-value, doubled (Bonferroni).
+        let (ln_p, side) = if regime.0 < point.0 { regime } else { point };
+        Some((model, (ln_p + std::f64::consts::LN_2).min(0.0), side))
     }
 }
 
@@ -90,14 +122,14 @@ fn flat<T>(cells: Option<&mut [T]>) -> &mut [T] {
 }
 
 impl Row<'_> {
-    /// Tests `observed[time, metric]` against `predicted(time, metric)`; `metrics` lists those that
-    /// are modelled.
+    /// Tests `observed[time, metric]` by `evidence(time, metric)`; `metrics` lists those that are
+    /// modelled.
     pub fn fill(
         &mut self,
         observed: ndarray::ArrayView2<'_, f64>,
         metrics: &[usize],
         interval: Interval,
-        mut predicted: impl FnMut(usize, usize) -> Prediction,
+        mut evidence: impl FnMut(usize, usize) -> Evidence,
     ) {
         let n_metrics = observed.ncols();
         let mut tests: Vec<(usize, f64, i8)> = Vec::with_capacity(metrics.len());
@@ -108,12 +140,10 @@ impl Row<'_> {
                 if !is_count(y) {
                     continue;
                 }
-                let Prediction { mean, dispersion } = predicted(t, metric);
-                let Some(model) = NegativeBinomial::new(mean, dispersion) else { continue };
-                let (ln_p, direction) = model.tails(y).ln_two_sided();
+                let Some((model, ln_p, direction)) = evidence(t, metric).test(y) else { continue };
                 let (lower, upper) = model.interval_at(interval.tail, interval.z);
                 let cell = t * n_metrics + metric;
-                self.expected[cell] = mean;
+                self.expected[cell] = model.mean();
                 self.lower[cell] = lower;
                 self.upper[cell] = upper;
                 tests.push((metric, ln_p, direction));

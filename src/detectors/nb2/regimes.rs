@@ -1,0 +1,268 @@
+//! A hidden regime per step: normal, or multiplied by a factor for a while.
+//!
+//! An event multiplies the mean of a series by some factor for some steps and then ends. That is a
+//! hidden Markov chain: from the normal regime a series enters one of a handful of event regimes,
+//! each with a factor and a mean duration, and leaves it again for the normal one. Given the means
+//! of the normal regime, the likelihood of a count under each regime is that of NB2, and the
+//! forward-backward algorithm (Baum et al. 1970) gives the odds that a step lies in an event.
+//!
+//! Those odds are what a generalised likelihood ratio over start, length and size would look for,
+//! averaged over all of them instead of maximised, at the cost of a few multiplications per step
+//! and regime. They rise along the whole length of a shift, and fall when it ends: online, from
+//! the forward pass alone, an alarm stops as soon as normal counts speak against the event.
+//!
+//! Odds are no p-value. `calibration.rs` makes one of them.
+
+use crate::math::nb::NegativeBinomial;
+
+/// Which deviations are events.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Direction {
+    Both,
+    AboveExpected,
+    BelowExpected,
+}
+
+/// A kind of event: its mean duration, its share of all events, the factors that it may have.
+struct Kind {
+    duration_steps: f64,
+    share: f64,
+    factors: &'static [f64],
+}
+
+/// The kinds of events. Factors are spread evenly on the log scale over what is both visible in
+/// counts and worth an alarm; durations are geometric.
+const KINDS: [Kind; 4] = [
+    Kind { duration_steps: 1.5, share: 0.35, factors: &[2.2, 3.2, 4.6, 7.0] },
+    Kind { duration_steps: 3.0, share: 0.3, factors: &[0.03, 0.09, 0.18, 0.35] },
+    Kind { duration_steps: 8.0, share: 0.3, factors: &[1.6, 2.0, 2.6] },
+    Kind { duration_steps: 8.0, share: 0.05, factors: &[0.4, 0.6] },
+];
+
+/// Largest log likelihood ratio that one step contributes: far beyond any decision, and small
+/// enough that no product of two under- or overflows.
+const MAX_LN_RATIO: f64 = 250.0;
+
+/// One step as the regimes see it: the count and its predictive distribution in the normal regime.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Cell {
+    pub count: f64,
+    pub mean: f64,
+    pub dispersion: f64,
+}
+
+/// The regimes beside the normal one, and how they come and go.
+#[derive(Clone, Debug)]
+pub(super) struct Regimes {
+    factors: Vec<f64>,
+    ln_factors: Vec<f64>,
+    /// Probability per step of going from normal to this one.
+    entry: Vec<f64>,
+    /// Probability per step of staying.
+    stay: Vec<f64>,
+    /// Probability per step of staying normal.
+    remain: f64,
+}
+
+/// Odds of one step: `ln(P(event) / P(normal))`, and whether the event would be above (+1) or
+/// below (-1) the normal mean.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Odds {
+    pub ln_odds: f64,
+    pub side: i8,
+}
+
+impl Odds {
+    /// Of a step that is certainly normal.
+    pub const NONE: Self = Self { ln_odds: f64::NEG_INFINITY, side: 0 };
+}
+
+/// The room that the forward-backward algorithm works in.
+#[derive(Clone, Debug, Default)]
+pub(super) struct RegimeRoom {
+    /// `[step, regime]`, the normal regime first: likelihoods up to a factor per step.
+    likelihood: Vec<f64>,
+    /// `[step, regime]`: probabilities given the steps up to this one.
+    forward: Vec<f64>,
+    backward: Vec<f64>,
+    next: Vec<f64>,
+    pub odds: Vec<Odds>,
+    /// Odds of the newest steps, given all steps so far: see [`Regimes::look_back`].
+    pub revised: Vec<Odds>,
+}
+
+impl Regimes {
+    /// Regimes with `events_per_step` events a step.
+    pub fn new(events_per_step: f64, direction: Direction) -> Self {
+        let mut regimes =
+            Self { factors: vec![], ln_factors: vec![], entry: vec![], stay: vec![], remain: 1.0 };
+        let allowed = |factor: f64| match direction {
+            Direction::Both => true,
+            Direction::AboveExpected => factor > 1.0,
+            Direction::BelowExpected => factor < 1.0,
+        };
+        for kind in &KINDS {
+            for &factor in kind.factors.iter().filter(|f| allowed(**f)) {
+                regimes.factors.push(factor);
+                regimes.ln_factors.push(factor.ln());
+                regimes.entry.push(events_per_step * kind.share / kind.factors.len() as f64);
+                regimes.stay.push(1.0 - 1.0 / kind.duration_steps);
+            }
+        }
+        regimes.remain = 1.0 - regimes.entry.iter().sum::<f64>();
+        regimes
+    }
+
+    /// Number of regimes, the normal one included.
+    pub fn len(&self) -> usize {
+        self.factors.len() + 1
+    }
+
+    /// The chain's long-run distribution, where every chain starts.
+    pub fn start(&self, out: &mut Vec<f64>) {
+        out.clear();
+        out.push(1.0);
+        out.extend(self.entry.iter().zip(&self.stay).map(|(entry, stay)| entry / (1.0 - stay)));
+        normalise(out);
+    }
+
+    /// Likelihoods of `cell` under all regimes, up to a common factor; all 1 for a missing one.
+    pub fn likelihood(&self, cell: Option<Cell>, out: &mut [f64]) {
+        let Some(Cell { count, mean, dispersion }) = cell else {
+            out.fill(1.0);
+            return;
+        };
+        let spread = 1.0 + dispersion * mean;
+        let size = 1.0 / dispersion.max(1e-12);
+        let mut largest = 0.0f64;
+        out[0] = 0.0;
+        for ((out, factor), ln_factor) in
+            out[1..].iter_mut().zip(&self.factors).zip(&self.ln_factors)
+        {
+            let excess = dispersion.max(1e-12) * mean * (factor - 1.0) / spread;
+            *out = count * ln_factor - (count + size) * excess.ln_1p();
+            largest = largest.max(*out);
+        }
+        for value in out {
+            *value = (*value - largest).max(-MAX_LN_RATIO).exp();
+        }
+    }
+
+    /// One step forward: from the probabilities `now` over the transition and the likelihoods of
+    /// the next step to `next`.
+    pub fn advance(&self, now: &[f64], likelihood: &[f64], next: &mut [f64]) {
+        let mut normal = self.remain * now[0];
+        for j in 0..self.factors.len() {
+            let (stay, inside) = (self.stay[j], now[j + 1]);
+            normal += (1.0 - stay) * inside;
+            next[j + 1] = (self.entry[j] * now[0] + stay * inside) * likelihood[j + 1];
+        }
+        next[0] = normal * likelihood[0];
+        normalise(next);
+    }
+
+    /// One step back: from `later`, the likelihood of all that follows the step after this one
+    /// times that step's own, to the likelihood of all that follows this step.
+    fn retreat(&self, later: &[f64], out: &mut [f64]) {
+        let mut normal = self.remain * later[0];
+        for j in 0..self.factors.len() {
+            normal += self.entry[j] * later[j + 1];
+            out[j + 1] = (1.0 - self.stay[j]) * later[0] + self.stay[j] * later[j + 1];
+        }
+        out[0] = normal;
+    }
+
+    /// The odds of a step from the probabilities of the regimes.
+    pub fn odds(&self, probability: &[f64]) -> Odds {
+        let (mut above, mut below) = (0.0, 0.0);
+        for (p, factor) in probability[1..].iter().zip(&self.factors) {
+            if *factor > 1.0 {
+                above += p;
+            } else {
+                below += p;
+            }
+        }
+        let ln_odds = ((above + below).max(1e-300) / probability[0].max(1e-300)).ln();
+        Odds { ln_odds, side: if above >= below { 1 } else { -1 } }
+    }
+
+    /// The odds of every step given all steps, into `room.odds`.
+    pub fn smooth(&self, cells: impl Iterator<Item = Option<Cell>>, room: &mut RegimeRoom) {
+        self.open(0, room);
+        for cell in cells {
+            self.push(cell, room);
+        }
+        self.look_back(0, room);
+        room.odds.copy_from_slice(&room.revised);
+    }
+
+    /// Forgets the steps from `n` on.
+    pub fn open(&self, n: usize, room: &mut RegimeRoom) {
+        room.likelihood.truncate(n * self.len());
+        room.forward.truncate(n * self.len());
+        room.odds.truncate(n);
+        // Steps before the first known one are missing ones.
+        while room.odds.len() < n {
+            self.push(None, room);
+        }
+    }
+
+    /// One more step; its odds given the steps so far.
+    pub fn push(&self, cell: Option<Cell>, room: &mut RegimeRoom) {
+        let width = self.len();
+        let at = room.likelihood.len();
+        room.likelihood.resize(at + width, 1.0);
+        self.likelihood(cell, &mut room.likelihood[at..]);
+        room.forward.resize(at + width, 0.0);
+        let (done, next) = room.forward.split_at_mut(at);
+        let likelihood = &room.likelihood[at..];
+        if at == 0 {
+            self.start(&mut room.next);
+            self.advance(&room.next, likelihood, next);
+        } else {
+            self.advance(&done[at - width..], likelihood, next);
+        }
+        room.odds.push(self.odds(next));
+    }
+
+    /// The odds of the steps from `first` on, given all steps, into `room.revised`.
+    pub fn look_back(&self, first: usize, room: &mut RegimeRoom) {
+        let width = self.len();
+        let n = room.odds.len();
+        room.revised.clear();
+        room.revised.resize(n.saturating_sub(first), Odds::NONE);
+        room.backward.clear();
+        room.backward.resize(width, 1.0);
+        room.next.resize(width, 0.0);
+        for t in (first..n).rev() {
+            let cells = t * width..(t + 1) * width;
+            let products = room.forward[cells.clone()].iter().zip(&room.backward);
+            for (next, (forward, backward)) in room.next.iter_mut().zip(products) {
+                *next = forward * backward;
+            }
+            normalise(&mut room.next);
+            room.revised[t - first] = self.odds(&room.next);
+            let products = room.backward.iter().zip(&room.likelihood[cells]);
+            for (next, (backward, likelihood)) in room.next.iter_mut().zip(products) {
+                *next = backward * likelihood;
+            }
+            normalise(&mut room.next);
+            self.retreat(&room.next, &mut room.backward);
+        }
+    }
+}
+
+fn normalise(values: &mut [f64]) {
+    let total: f64 = values.iter().sum();
+    if total > 0.0 {
+        for value in values {
+            *value /= total;
+        }
+    }
+}
+
+/// The cell for a count and its prediction, if the prediction exists.
+pub(super) fn cell(count: f64, mean: f64, dispersion: f64) -> Option<Cell> {
+    NegativeBinomial::new(mean, dispersion).map(|_| Cell { count, mean, dispersion })
+}
