@@ -21,6 +21,9 @@ use anomalist::detectors::{
 };
 use weekly::{Key, NOUFAILY_NEWEST, NOUFAILY_WEEKS, Spec, Tally};
 
+/// Levels of p at which flags are counted.
+const LEVELS: [f64; 4] = [0.02, 0.01, 0.005, 0.002];
+
 struct Arguments {
     case: String,
     seeds: Range<u64>,
@@ -91,26 +94,32 @@ fn compare(
     scored_weeks: Range<usize>,
     one_sided: bool,
 ) {
-    let (mut found, mut truth) = (Tally::default(), Tally::default());
+    let mut found = LEVELS.map(|_| Tally::default());
+    let mut truth = Tally::default();
     let (mut seconds, mut series) = (0.0, 0);
     for seed in arguments.seeds.clone() {
         let keys = make(seed);
         if let Some(folder) = &arguments.dump {
             dump(folder, seed, &keys, scored_weeks.len());
+            continue;
         }
         let start = Instant::now();
         let scores = scored(&keys, params, plan, seed);
         seconds += start.elapsed().as_secs_f64();
         series += keys.len();
         for (s, key) in keys.iter().enumerate() {
-            found.add(key, scored_weeks.clone(), 2.0, |t| scores.score[[s, t]]);
+            for (tally, level) in found.iter_mut().zip(LEVELS) {
+                tally.add(key, scored_weeks.clone(), -level.log10(), |t| scores.score[[s, t]]);
+            }
             truth.add(key, scored_weeks.clone(), 2.0, |t| {
                 -weekly::oracle_ln_p(key, t, one_sided) * std::f64::consts::LOG10_E
             });
         }
     }
-    found.print("NB2");
-    truth.print("oracle, point test");
+    for (tally, level) in found.iter().zip(LEVELS) {
+        tally.print(&format!("NB2, p <= {level}"));
+    }
+    truth.print("oracle, point test, p <= 0.01");
     println!("{series} series in {seconds:.2} s wall");
 }
 

@@ -296,12 +296,12 @@ impl Tally {
         area
     }
 
-    /// One row of a table.
+    /// One row of a table; POD of spikes, drops and shifts in brackets, then FPR by level.
     pub fn print(&self, name: &str) {
         let levels: Vec<String> =
             self.by_level.iter().map(|(n, wrong)| format!("{:.4}", wrong / n.max(1.0))).collect();
         println!(
-            "{name:<28} F1 {:.3} PPV {:.2} recall {:.3} POD {:.2} (spike {:.2} drop {:.2} shift {:.2}) FPR {:.4} [{}] AUC-PR {:.3}",
+            "{name:<29} F1 {:.3} PPV {:.2} recall {:.3} POD {:.3} ({:.2} {:.2} {:.2}) FPR {:.4} [{}] AUC-PR {:.3}",
             self.f1(),
             self.hits / (self.hits + self.wrong).max(1.0),
             self.hits / (self.hits + self.misses).max(1.0),

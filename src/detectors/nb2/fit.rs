@@ -66,6 +66,10 @@ pub struct Nb2Fit {
     pub covariance: Vec<f64>,
     /// What cross-fitting adds to every predictive dispersion.
     pub excess_dispersion: f64,
+    /// Fisher's information on the log of the dispersion.
+    pub dispersion_information: f64,
+    /// The step after the last one learnt from, counted from the model's origin.
+    pub until: usize,
 }
 
 impl Nb2Fit {
@@ -93,9 +97,7 @@ pub(super) struct Counts {
     pub values: Vec<f64>,
     /// 1 where observed.
     pub observed: Vec<f64>,
-    /// 1 where observed and normal enough to be learnt from, now or once it is past.
-    pub normal: Vec<f64>,
-    /// 1 where observed and allowed in the first fit.
+    /// 1 where observed and allowed.
     pub allowed: Vec<f64>,
     /// First and one past the last step with an observation.
     pub span: std::ops::Range<usize>,
@@ -103,14 +105,8 @@ pub(super) struct Counts {
 
 impl Counts {
     /// Takes over `values` (NaN = missing; negative or infinite = not a count, so missing too).
-    /// `normal` tells which steps may ever be learnt from, `train` which of them at once.
-    pub fn fill(
-        &mut self,
-        values: impl Iterator<Item = f64>,
-        normal: impl Fn(usize) -> bool,
-        train: impl Fn(usize) -> bool,
-    ) {
-        for cells in [&mut self.values, &mut self.observed, &mut self.normal, &mut self.allowed] {
+    pub fn fill(&mut self, values: impl Iterator<Item = f64>, allows: impl Fn(usize) -> bool) {
+        for cells in [&mut self.values, &mut self.observed, &mut self.allowed] {
             cells.clear();
         }
         let (mut first, mut end) = (usize::MAX, 0);
@@ -119,8 +115,7 @@ impl Counts {
             let one_if = |holds: bool| f64::from(u8::from(holds));
             self.values.push(if observed { y.round() } else { 0.0 });
             self.observed.push(one_if(observed));
-            self.normal.push(one_if(observed && normal(t)));
-            self.allowed.push(one_if(observed && normal(t) && train(t)));
+            self.allowed.push(one_if(observed && allows(t)));
             if observed {
                 first = first.min(t);
                 end = t + 1;
@@ -230,9 +225,17 @@ impl Fitter<'_> {
                 self.find_regimes(counts, room);
             }
         }
+        self.regression().predict(&estimate, &mut room.work);
         let Estimate { beta: coefficients, dispersion } = estimate;
-        let fourier_k = self.fourier_k;
-        Ok(Nb2Fit { fourier_k, coefficients, dispersion, covariance, excess_dispersion })
+        Ok(Nb2Fit {
+            fourier_k: self.fourier_k,
+            coefficients,
+            dispersion,
+            covariance,
+            excess_dispersion,
+            dispersion_information: ln_dispersion_information(dispersion, room),
+            until: counts.allowed.iter().rposition(|w| *w > 0.0).map_or(0, |last| last + 1),
+        })
     }
 
     /// Predicts every step of the span from a fit without its block. A block whose fit fails
@@ -316,6 +319,12 @@ impl Fitter<'_> {
 
 pub(super) fn data<'a>(counts: &'a Counts, used: &'a [f64]) -> Observed<'a> {
     Observed { counts: &counts.values, used }
+}
+
+/// Fisher's information on the log dispersion where counts are not tiny; there is a little more.
+fn ln_dispersion_information(alpha: f64, room: &Room) -> f64 {
+    let share = |mean: f64| alpha * mean / (1.0 + alpha * mean);
+    room.used.iter().zip(&room.work.mean).map(|(used, &mu)| used * 0.5 * share(mu).powi(2)).sum()
 }
 
 /// What has to be added to the predictive dispersions so that the cross-fitted residuals of the

@@ -8,10 +8,11 @@ use serde::{Deserialize, Serialize};
 use super::{
     Nb2Fit,
     design::Terms,
-    fit::{Prediction, is_count},
+    evidence::{Steps, Witness},
+    fit::Prediction,
     job::{Job, MetricCalibration},
     params::Nb2Params,
-    regimes::{Direction, Odds, RegimeRoom, Regimes, cell},
+    regimes::{RegimeRoom, Regimes},
     score::{self, Evidence, Interval},
 };
 use crate::{
@@ -68,9 +69,8 @@ impl Nb2Series {
 pub struct FittedNb2 {
     state: State,
     interval: Interval,
-    uncertain: bool,
+    params: Nb2Params,
     regimes: Regimes,
-    direction: Direction,
     index: HashMap<SeriesKey, usize>,
 }
 
@@ -114,9 +114,8 @@ impl FittedNb2 {
         let index = state.series.iter().enumerate().map(|(i, s)| (s.key.clone(), i)).collect();
         Self {
             interval: Interval::new(params.interval_level),
-            uncertain: params.parameter_uncertainty,
             regimes: params.regimes(state.period_steps),
-            direction: params.direction,
+            params: params.clone(),
             index,
             state,
         }
@@ -203,47 +202,45 @@ impl FittedNb2 {
 }
 
 impl FittedNb2 {
-    /// What a fit, with the regressors `[time, column]` of the steps, says about one metric's values.
+    /// What is known about the steps of one series, per modelled metric.
     fn evidence(
         &self,
-        values: ndarray::ArrayView1<'_, f64>,
-        place: usize,
-        fit: Option<(&Nb2Fit, &[f64])>,
-        room: &mut RegimeRoom,
-    ) -> Vec<Evidence> {
-        let predict = |t: usize| {
-            fit.map_or(Prediction::NONE, |(fit, rows)| {
-                let width = fit.coefficients.len();
-                fit.predict(&rows[t * width..(t + 1) * width], self.uncertain)
-            })
+        (panel, mask, series): (&Panel, &FitMask, usize),
+        places: &[usize],
+        model: &Nb2Series,
+        (regressors, room): (&HashMap<usize, Vec<f64>>, &mut RegimeRoom),
+    ) -> Vec<Vec<Evidence>> {
+        let nothing = Evidence {
+            prediction: Prediction::NONE,
+            regime: None,
+            direction: self.params.direction,
         };
-        let predictions: Vec<Prediction> = (0..values.len()).map(predict).collect();
-        let curve = self.state.calibrations.get(place).and_then(|c| c.history.as_ref());
-        if curve.is_some() {
-            let cells = predictions.iter().zip(values).map(|(prediction, y)| {
-                cell(y.round(), prediction.mean, prediction.dispersion).filter(|_| is_count(*y))
-            });
-            self.regimes.smooth(cells, room);
-        }
-        let regime = |t: usize| {
-            let Odds { ln_odds, side } = *room.odds.get(t)?;
-            Some((curve?.ln_p(ln_odds), side))
+        let of_metric = |(place, (&metric, outcome)): (usize, (&usize, &MetricOutcome))| {
+            let Some(fit) = outcome.fit() else { return vec![nothing; panel.n_times()] };
+            let witness = Witness {
+                params: &self.params,
+                regimes: &self.regimes,
+                calibration: self.state.calibrations.get(place),
+                first: -panel.calendar().offset_of(self.state.origin),
+            };
+            let steps = Steps {
+                values: panel.metric(series, metric),
+                regressors: &regressors[&fit.fourier_k],
+                normal: &|t| mask.allows(series, t),
+            };
+            witness.testify(fit, self.terms(fit.fourier_k), &steps, room)
         };
-        let direction = self.direction;
-        predictions
-            .iter()
-            .enumerate()
-            .map(|(t, &prediction)| Evidence { prediction, regime: regime(t), direction })
-            .collect()
+        places.iter().zip(&model.metrics).enumerate().map(of_metric).collect()
     }
 }
 
 impl FittedDetector for FittedNb2 {
-    /// In sample for the steps of the training, out of sample for later ones.
+    /// In sample for the steps of the training, one step ahead (or by the fit as it stands, if
+    /// `scoring` says so) for later ones.
     fn score(
         &self,
         panel: &Panel,
-        _mask: &FitMask,
+        mask: &FitMask,
         context: &FitContext,
     ) -> Result<Scores, DetectorError> {
         let places = self.places(panel)?;
@@ -260,15 +257,12 @@ impl FittedDetector for FittedNb2 {
                         return Ok(Some("not seen in training; train again to cover it".into()));
                     };
                     let model = &self.state.series[known];
-                    let evidence: Vec<Vec<Evidence>> = places
-                        .iter()
-                        .zip(&model.metrics)
-                        .enumerate()
-                        .map(|(place, (&metric, outcome))| {
-                            let rows = outcome.fit().map(|fit| (fit, &regressors[&fit.fourier_k][..]));
-                            self.evidence(panel.metric(series, metric), place, rows, room)
-                        })
-                        .collect();
+                    let evidence = self.evidence(
+                        (panel, mask, series),
+                        &places,
+                        model,
+                        (&regressors, room),
+                    );
                     row.fill(panel.series(series), &places, self.interval, |t, metric| {
                         let place = places.iter().position(|p| *p == metric).unwrap_or(0);
                         evidence[place][t]
@@ -337,5 +331,7 @@ impl State {
             && fit.dispersion.is_finite()
             && fit.excess_dispersion >= 0.0
             && fit.excess_dispersion.is_finite()
+            && fit.dispersion_information >= 0.0
+            && fit.dispersion_information.is_finite()
     }
 }

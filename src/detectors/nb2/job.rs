@@ -9,8 +9,9 @@ use super::{
     fit::{Counts, Fitter, Nb2Fit, Prediction, Room},
     fitted::{MetricOutcome, Nb2Series},
     model::{DispersionPrior, FitFailure, Prior},
-    params::Nb2Params,
+    params::{Nb2Params, Scoring},
     pooling::{KeyEstimate, Pool},
+    prequential::NewSteps,
     regimes::{Odds, Regimes},
     score::{Evidence, Interval, Row},
 };
@@ -19,6 +20,9 @@ use crate::{
     math::linalg::Cholesky,
     panel::Panel,
 };
+
+/// Steps after a fit that are simulated for the calibration of scores one step ahead.
+const NEXT_STEPS: usize = 40;
 
 /// One number of harmonics, with what its fits share.
 #[derive(Debug)]
@@ -43,19 +47,12 @@ pub(super) struct MetricCalibration {
     pub one_step_ahead: Option<Calibration>,
 }
 
-/// The masks of a job: what may be learnt from at all, and what of it at once.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Masks<'a> {
-    pub normal: &'a FitMask,
-    pub train: &'a FitMask,
-}
-
 /// Everything that the series of one panel share.
 #[derive(Debug)]
 pub(super) struct Job<'a> {
     pub params: &'a Nb2Params,
     pub panel: &'a Panel,
-    masks: Masks<'a>,
+    mask: &'a FitMask,
     /// Places of the metrics that are counts.
     pub metrics: Vec<usize>,
     pub period: f64,
@@ -63,8 +60,6 @@ pub(super) struct Job<'a> {
     kinds: Vec<Kind>,
     interval: Interval,
     regimes: Regimes,
-    /// Per series: the step from which on one step is scored at a time.
-    pub ahead_from: Option<Vec<usize>>,
     /// One per count metric; none before the keys have been pooled.
     pub pools: Vec<MetricPool>,
     /// One per count metric; none before the odds have been calibrated.
@@ -89,7 +84,7 @@ impl<'a> Job<'a> {
     pub fn new(
         params: &'a Nb2Params,
         panel: &'a Panel,
-        masks: Masks<'a>,
+        mask: &'a FitMask,
     ) -> Result<Self, DetectorError> {
         let metrics = count_metrics(panel);
         if metrics.is_empty() {
@@ -112,14 +107,13 @@ impl<'a> Job<'a> {
         Ok(Self {
             params,
             panel,
-            masks,
+            mask,
             metrics,
             period,
             centre,
             kinds,
             interval: Interval::new(params.interval_level),
             regimes: params.regimes(period),
-            ahead_from: None,
             pools: vec![],
             calibrations: vec![],
         })
@@ -148,19 +142,13 @@ impl<'a> Job<'a> {
             outcomes.push(outcome);
         }
         if let Some(mut row) = row {
-            let from = self.ahead_from.as_ref().map_or(usize::MAX, |from| from[series]);
             row.fill(self.panel.series(series), &modelled, self.interval, |t, metric| {
                 let place = modelled.iter().position(|m| *m == metric).unwrap_or(0);
                 let (predictions, odds) = &evidence[place];
-                let regime = self.calibrations.get(place).and_then(|calibration| {
-                    let curve = if t < from {
-                        calibration.history.as_ref()
-                    } else {
-                        calibration.one_step_ahead.as_ref()
-                    };
-                    let odds = odds.get(t)?;
-                    Some((curve?.ln_p(odds.ln_odds), odds.side))
-                });
+                let curve = self.calibrations.get(place).and_then(|c| c.history.as_ref());
+                let regime = curve
+                    .zip(odds.get(t))
+                    .map(|(curve, odds)| (curve.ln_p(odds.ln_odds), odds.side));
                 Evidence { prediction: predictions[t], regime, direction: self.params.direction }
             });
         }
@@ -174,9 +162,8 @@ impl<'a> Job<'a> {
                 self.load(series, place, rooms);
                 self.fit_loaded(series, place, false, rooms).map_or_else(
                     |_| KeyEstimate::default(),
-                    |(fit, kind, room)| {
-                        let Kind { terms, prior, .. } = kind;
-                        KeyEstimate::new(&fit, terms, prior, &room.work.mean, &room.used)
+                    |(fit, kind, _)| {
+                        KeyEstimate::new(&fit, &kind.terms, &kind.prior)
                     },
                 )
             })
@@ -184,7 +171,7 @@ impl<'a> Job<'a> {
     }
 
     /// The odds of the cells of a series drawn from the model of `series`, put through the same
-    /// steps. Empty where the fit fails.
+    /// steps, and of some steps that follow. Empty where the fit fails.
     pub fn null_odds(
         &self,
         series: usize,
@@ -195,15 +182,24 @@ impl<'a> Job<'a> {
         let mut null = NullOdds::default();
         self.load(series, place, rooms);
         let Ok((fit, kind, _)) = self.fit_loaded(series, place, false, rooms) else { return null };
-        redraw(&fit, &kind.design, rng, &mut rooms.counts);
-        let Ok((fit, _, _)) = self.fit_loaded(series, place, true, rooms) else { return null };
-        let from = self.ahead_from.as_ref().map_or(usize::MAX, |from| from[series]);
-        let Ok((_, counts, room)) = self.one_step_ahead(series, place, fit, rooms) else {
-            return null;
-        };
-        for t in counts.span.clone().filter(|&t| counts.observed[t] > 0.0) {
-            let into = if t < from { &mut null.history } else { &mut null.one_step_ahead };
-            into.push(room.regimes.odds[t].ln_odds);
+        let truth = redrawn(&fit, rng);
+        truth.draw(&kind.design, rng, &mut rooms.counts);
+        let Ok((fit, kind, _)) = self.fit_loaded(series, place, true, rooms) else { return null };
+        let number = self.kind_of(&rooms.counts);
+        let Some(room) = &mut rooms.rooms[number] else { return null };
+        let odds = &mut room.regimes.odds;
+        let observed = |t: &usize| rooms.counts.observed[*t] > 0.0;
+        let steps = rooms.counts.span.clone().filter(observed);
+        null.history.extend(steps.map(|t| odds[t].ln_odds));
+        if self.params.scoring == Scoring::Prequential {
+            self.regimes.open(fit.until, &mut room.regimes);
+            let first = fit.until as f64;
+            let next = truth.draw_next(&kind.terms, first, rng);
+            let moving = self.params.moving(kind.terms, &self.regimes);
+            if moving.score(&fit, first, &next, &mut room.regimes).is_ok() {
+                let new = &room.regimes.odds[fit.until..];
+                null.one_step_ahead.extend(new.iter().map(|odds| odds.ln_odds));
+            }
         }
         null
     }
@@ -215,19 +211,14 @@ impl<'a> Job<'a> {
         place: usize,
         scored: bool,
         rooms: &'r mut Rooms,
-    ) -> Result<(Nb2Fit, &'r Counts, &'r Room), String> {
+    ) -> Result<(Nb2Fit, &Kind, &'r mut Room), String> {
         self.load(series, place, rooms);
-        let (fit, _, _) = self.fit_loaded(series, place, scored, rooms)?;
-        self.one_step_ahead(series, place, fit, rooms)
+        self.fit_loaded(series, place, scored, rooms)
     }
 
     fn load(&self, series: usize, place: usize, rooms: &mut Rooms) {
         let values = self.panel.metric(series, self.metrics[place]);
-        rooms.counts.fill(
-            values.iter().copied(),
-            |t| self.masks.normal.allows(series, t),
-            |t| self.masks.train.allows(series, t),
-        );
+        rooms.counts.fill(values.iter().copied(), |t| self.mask.allows(series, t));
     }
 
     fn kind_of(&self, counts: &Counts) -> usize {
@@ -258,25 +249,6 @@ impl<'a> Job<'a> {
         Ok((fit, kind, room))
     }
 
-    /// Goes on from the fit that [`Job::fit_loaded`] made last, if this job scores one step ahead.
-    fn one_step_ahead<'r>(
-        &self,
-        series: usize,
-        place: usize,
-        fit: Nb2Fit,
-        rooms: &'r mut Rooms,
-    ) -> Result<(Nb2Fit, &'r Counts, &'r Room), String> {
-        let number = self.kind_of(&rooms.counts);
-        let kind = &self.kinds[number];
-        let room = rooms.rooms[number].get_or_insert_with(|| Room::new(&kind.design));
-        let Some(from) = &self.ahead_from else { return Ok((fit, &rooms.counts, room)) };
-        let prior = self.prior_of(series, place, kind);
-        let fitter = self.fitter(kind, prior.as_ref());
-        let fit =
-            fitter.one_step_ahead(&rooms.counts, from[series], fit, room).map_err(reason_of)?;
-        Ok((fit, &rooms.counts, room))
-    }
-
     fn prior_of(&self, series: usize, place: usize, kind: &Kind) -> Option<Prior> {
         let MetricPool { pool, keys } = self.pools.get(place)?;
         Some(pool.prior(series, &keys[series], &kind.terms, &kind.prior))
@@ -293,22 +265,46 @@ impl<'a> Job<'a> {
     }
 }
 
-/// Replaces the counts by draws from the model of `fit`, whose coefficients are themselves drawn.
-fn redraw(fit: &Nb2Fit, design: &Design, rng: &mut ChaCha8Rng, counts: &mut Counts) {
-    let mut coefficients = fit.coefficients.clone();
-    let mut factor = Cholesky::new(coefficients.len());
+/// A model that counts are drawn from.
+struct Truth(Nb2Fit);
+
+/// The model of `fit`, whose coefficients are themselves drawn from what is known about them.
+fn redrawn(fit: &Nb2Fit, rng: &mut ChaCha8Rng) -> Truth {
+    let mut truth = fit.clone();
+    let mut factor = Cholesky::new(truth.coefficients.len());
     if factor.factor(&fit.covariance) {
-        let noise: Vec<f64> = coefficients.iter().map(|_| standard_normal(rng)).collect();
-        factor.add_product(&noise, &mut coefficients);
+        let noise: Vec<f64> = truth.coefficients.iter().map(|_| standard_normal(rng)).collect();
+        factor.add_product(&noise, &mut truth.coefficients);
     }
-    let drawn = Nb2Fit { coefficients, ..fit.clone() };
-    let mut row = vec![0.0; design.n_columns];
-    for t in 0..counts.values.len() {
-        design.row(t, &mut row);
-        let mean = drawn.predict(&row, false).mean;
-        if counts.observed[t] > 0.0 {
-            counts.values[t] = draw(rng, mean, fit.dispersion + fit.excess_dispersion);
+    Truth(truth)
+}
+
+impl Truth {
+    fn count(&self, row: &[f64], rng: &mut ChaCha8Rng) -> f64 {
+        let mean = self.0.predict(row, false).mean;
+        draw(rng, mean, self.0.dispersion + self.0.excess_dispersion)
+    }
+
+    /// Replaces the counts of a series by draws.
+    fn draw(&self, design: &Design, rng: &mut ChaCha8Rng, counts: &mut Counts) {
+        let mut row = vec![0.0; design.n_columns];
+        for t in 0..counts.values.len() {
+            design.row(t, &mut row);
+            if counts.observed[t] > 0.0 {
+                counts.values[t] = self.count(&row, rng);
+            }
         }
+    }
+
+    /// Draws the steps from `first` on.
+    fn draw_next(&self, terms: &Terms, first: f64, rng: &mut ChaCha8Rng) -> NewSteps {
+        let mut row = vec![0.0; terms.n_columns()];
+        let count = |i: usize| {
+            terms.row(first + i as f64, &mut row);
+            self.count(&row, rng)
+        };
+        let values = (0..NEXT_STEPS).map(count).collect();
+        NewSteps { values, observed: vec![true; NEXT_STEPS], normal: vec![true; NEXT_STEPS] }
     }
 }
 
@@ -323,12 +319,7 @@ fn prior(params: &Nb2Params, fourier_k: usize) -> Prior {
     if params.trend {
         precision.push(params.trend_sd.powi(-2));
     }
-    Prior {
-        mean: vec![0.0; precision.len()],
-        precision,
-        half_event: true,
-        dispersion: DispersionPrior::Exponential(1.0),
-    }
+    Prior::independent(&precision, true, DispersionPrior::Exponential(1.0))
 }
 
 fn reason_of(failure: FitFailure) -> String {

@@ -42,6 +42,7 @@
 
 mod calibration;
 mod design;
+mod evidence;
 mod exceedances;
 mod fit;
 mod fitted;
@@ -64,7 +65,7 @@ use rayon::prelude::*;
 
 use self::{
     calibration::Calibration,
-    job::{Job, Masks, MetricCalibration, MetricPool, NullOdds, Rooms},
+    job::{Job, MetricCalibration, MetricPool, NullOdds, Rooms},
     pooling::{KeyEstimate, Pool},
 };
 use crate::{
@@ -112,13 +113,11 @@ impl Nb2 {
     fn run(
         &self,
         panel: &Panel,
-        masks: Masks<'_>,
-        ahead_from: Option<Vec<usize>>,
+        mask: &FitMask,
         context: &FitContext,
         scores: Option<&mut Scores>,
     ) -> Result<FittedNb2, DetectorError> {
-        let mut job = Job::new(&self.params, panel, masks)?;
-        job.ahead_from = ahead_from;
+        let mut job = Job::new(&self.params, panel, mask)?;
         if self.params.pooling {
             job.pools = self.pools(&job, context)?;
         }
@@ -158,11 +157,8 @@ impl Nb2 {
         context: &FitContext,
     ) -> Result<MetricCalibration, DetectorError> {
         let n_series = job.panel.n_series();
-        let scored = match &job.ahead_from {
-            None => job.panel.n_times(),
-            Some(from) => from.iter().map(|from| job.panel.n_times() - from).max().unwrap_or(0),
-        };
-        let n = NULL_CELLS.div_ceil(scored.max(1)).min(NULL_SERIES);
+        let n_times = job.panel.n_times().max(1);
+        let n = NULL_CELLS.div_ceil(n_times).clamp(NULL_SERIES / 4, NULL_SERIES);
         let rows = vec![(); if n_series == 0 { 0 } else { n }];
         let odds: Vec<NullOdds> =
             each(job, "NB2: calibration", context, rows, |rooms, number, ()| {
@@ -222,14 +218,13 @@ impl Detector for Nb2 {
         mask: &FitMask,
         context: &FitContext,
     ) -> Result<Box<dyn FittedDetector>, DetectorError> {
-        let masks = Masks { normal: mask, train: mask };
-        Ok(Box::new(self.run(panel, masks, None, context, None)?))
+        Ok(Box::new(self.run(panel, mask, context, None)?))
     }
 
     /// `CrossFitted` scores by blocks of this detector's own `block_steps` with its `guard_steps`
-    /// (the plan's block suits detectors that refit from nothing), the newest `newest_steps` one
-    /// step ahead or everything in sample if `scoring` says so. After a split, steps are scored by
-    /// the fit on the part before, or one step ahead.
+    /// (the plan's block suits detectors that refit from nothing), or in sample if `scoring` says
+    /// so; `prequential` scores the newest `newest_steps` one step ahead. After a split, steps are
+    /// scored by the fit on the part before, or one step ahead.
     fn fit_score(
         &self,
         panel: &Panel,
@@ -237,21 +232,23 @@ impl Detector for Nb2 {
         plan: ScoringPlan,
         context: &FitContext,
     ) -> Result<(Box<dyn FittedDetector>, Scores), DetectorError> {
-        let (train, ahead) = (plan.train_mask(panel, mask), self.ahead_from(panel, plan));
-        let cross_fitted = matches!(plan, ScoringPlan::CrossFitted { .. })
+        let cross_fits = matches!(plan, ScoringPlan::CrossFitted { .. })
             && self.params.scoring != Scoring::InSample;
-        let normal = if ahead.is_some() { mask } else { &train };
-        let train = ahead.as_ref().map_or_else(|| train.clone(), |from| before(&train, from));
-        let masks = Masks { normal, train: &train };
-        if cross_fitted || ahead.is_some() {
-            let mut scores = Scores::empty(DetectorName::Nb2, panel);
-            score::prepare(&mut scores, panel.n_metrics());
-            let fitted = self.run(panel, masks, ahead, context, Some(&mut scores))?;
-            scores.failures = fitted.failures_of_training();
+        if !cross_fits {
+            let fitted = self.run(panel, &plan.train_mask(panel, mask), context, None)?;
+            let scores = fitted.score(panel, mask, context)?;
             return Ok((Box::new(fitted), scores));
         }
-        let fitted = self.run(panel, masks, None, context, None)?;
-        let scores = fitted.score(panel, mask, context)?;
+        let mut scores = Scores::empty(DetectorName::Nb2, panel);
+        score::prepare(&mut scores, panel.n_metrics());
+        let fitted = self.run(panel, mask, context, Some(&mut scores))?;
+        scores.failures = fitted.failures_of_training();
+        if self.params.scoring == Scoring::Prequential && self.params.newest_steps > 0 {
+            let newest = self.newest_one_step_ahead(panel, mask, context)?;
+            for (series, from) in self.newest(panel).into_iter().enumerate() {
+                scores.take_series_from(&newest, series, from);
+            }
+        }
         Ok((Box::new(fitted), scores))
     }
 
@@ -265,33 +262,32 @@ impl Detector for Nb2 {
 }
 
 impl Nb2 {
-    /// Per series: the step from which on it is scored one step ahead.
-    fn ahead_from(&self, panel: &Panel, plan: ScoringPlan) -> Option<Vec<usize>> {
-        if self.params.scoring != Scoring::Prequential {
-            return None;
-        }
-        let newest = |s: usize| {
+    /// Per series: the step from which on it is scored one step ahead. Half of a series, and what a
+    /// fit needs, stays before it.
+    fn newest(&self, panel: &Panel) -> Vec<usize> {
+        let first = |s: usize| {
             let span = panel.span(s);
             let history = self.params.min_steps.max(span.len() / 2);
             span.end.saturating_sub(self.params.newest_steps).max(span.start + history)
         };
-        match plan {
-            ScoringPlan::InSample => None,
-            ScoringPlan::CrossFitted { .. } => Some((0..panel.n_series()).map(newest).collect()),
-            split => split.train_until(panel),
-        }
+        (0..panel.n_series()).map(first).collect()
     }
-}
 
-/// What of `mask` lies before each series' step.
-fn before(mask: &FitMask, until: &[usize]) -> FitMask {
-    let mut train = mask.clone();
-    for (s, &until) in until.iter().enumerate() {
-        for t in until..mask.as_array().ncols() {
-            train.forbid(s, t);
+    /// Scores by fits that end where the newest steps begin.
+    fn newest_one_step_ahead(
+        &self,
+        panel: &Panel,
+        mask: &FitMask,
+        context: &FitContext,
+    ) -> Result<Scores, DetectorError> {
+        let mut before = mask.clone();
+        for (s, from) in self.newest(panel).into_iter().enumerate() {
+            for t in from..panel.n_times() {
+                before.forbid(s, t);
+            }
         }
+        self.run(panel, &before, context, None)?.score(panel, mask, context)
     }
-    train
 }
 
 fn count_metrics(panel: &Panel) -> Vec<usize> {

@@ -35,11 +35,46 @@ const MAX_DISPERSION: f64 = 1e3;
 pub(super) struct Prior {
     /// One mean per column.
     pub mean: Vec<f64>,
-    /// One precision (1 / variance) per column; 0 = flat.
+    /// The inverse of the covariance, its lower triangle packed by rows; 0 = flat.
     pub precision: Vec<f64>,
     /// Adds half an event to what the intercept sees, so that a series of zeros has a finite fit.
     pub half_event: bool,
     pub dispersion: DispersionPrior,
+}
+
+impl Prior {
+    /// Independent coefficients around 0, with one precision (1 / variance) per column.
+    pub fn independent(precision: &[f64], half_event: bool, dispersion: DispersionPrior) -> Self {
+        let n = precision.len();
+        let mut prior = Self {
+            mean: vec![0.0; n],
+            precision: vec![0.0; n * (n + 1) / 2],
+            half_event,
+            dispersion,
+        };
+        for (j, &value) in precision.iter().enumerate() {
+            prior.precision[diagonal(j)] = value;
+        }
+        prior
+    }
+
+    /// Adds the derivative of the log density by the coefficients.
+    fn add_score(&self, beta: &[f64], out: &mut [f64]) {
+        for i in 0..beta.len() {
+            for j in 0..=i {
+                let precision = self.precision[diagonal(i) - i + j];
+                out[i] -= precision * (beta[j] - self.mean[j]);
+                if j < i {
+                    out[j] -= precision * (beta[i] - self.mean[i]);
+                }
+            }
+        }
+    }
+}
+
+/// The place of the `j`-th diagonal element in a triangle packed by rows.
+pub(super) fn diagonal(j: usize) -> usize {
+    j * (j + 3) / 2
 }
 
 /// What is known of the dispersion before a series is seen. Without it a series with a handful of
@@ -257,13 +292,13 @@ impl Regression<'_> {
                 mu * inverse * if pace == Pace::Newton { share } else { share.max(1.0) };
         }
         self.design.gram(&work.weight, &mut work.gram);
-        for j in 0..self.design.n_columns {
-            let precision = self.prior.precision[j];
-            work.gram[j * (j + 1) / 2 + j] += precision;
-            work.step[j] =
-                dot(self.design.column(j), &work.residual)
-                    - precision * (estimate.beta[j] - self.prior.mean[j]);
+        for (gram, precision) in work.gram.iter_mut().zip(&self.prior.precision) {
+            *gram += precision;
         }
+        for (j, step) in work.step.iter_mut().enumerate() {
+            *step = dot(self.design.column(j), &work.residual);
+        }
+        self.prior.add_score(&estimate.beta, &mut work.step);
         if self.prior.half_event {
             work.step[0] += 0.5;
         }
@@ -391,8 +426,8 @@ impl Regression<'_> {
     /// `work.fisher`.
     fn fisher_inverse(&self, work: &mut Workspace) -> Result<(), FitFailure> {
         self.design.gram(&work.fisher, &mut work.gram);
-        for (j, precision) in self.prior.precision.iter().enumerate() {
-            work.gram[j * (j + 1) / 2 + j] += precision;
+        for (gram, precision) in work.gram.iter_mut().zip(&self.prior.precision) {
+            *gram += precision;
         }
         if !work.factor.factor(&work.gram) {
             return Err(FitFailure::Singular);

@@ -3,16 +3,21 @@
 use serde::{Deserialize, Serialize};
 
 pub use super::model::Dispersion;
-use super::regimes::{Direction, Regimes};
+use super::{
+    design::Terms,
+    prequential::Moving,
+    regimes::{Direction, Regimes},
+};
 
 /// Which fit scores a point of the history.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Scoring {
-    /// A fit that left the point and its neighbours out: the point cannot hide itself.
-    CrossFitted,
-    /// The newest steps one step ahead by a fit that moves along, the history as above.
+    /// The history by fits that left the point and its neighbours out, so that a point cannot hide
+    /// itself; what comes after the training one step ahead, by a fit that moves along.
     Prequential,
+    /// The history as above; what comes after the training by the fit as it stands.
+    CrossFitted,
     /// The fit on everything, which bends towards the anomalies that it should flag.
     InSample,
 }
@@ -95,8 +100,8 @@ impl Default for Nb2Params {
             event_scan: true,
             events_per_period: 1.0,
             direction: Direction::Both,
-            scoring: Scoring::CrossFitted,
-            newest_steps: 48,
+            scoring: Scoring::Prequential,
+            newest_steps: 0,
             half_life_steps: None,
             block_steps: 4,
             guard_steps: 5,
@@ -142,6 +147,18 @@ impl Nb2Params {
     /// The regimes that events are looked for with, `period` steps a season.
     pub(super) fn regimes(&self, period: f64) -> Regimes {
         Regimes::new(self.events_per_period / period, self.direction)
+    }
+
+    /// How a fit with these terms moves on, one step at a time.
+    pub(super) fn moving<'a>(&self, terms: Terms, regimes: &'a Regimes) -> Moving<'a> {
+        let half_life = self.half_life_steps.unwrap_or(2.0 * terms.period);
+        Moving {
+            terms,
+            regimes,
+            dispersion: self.dispersion,
+            uncertain: self.parameter_uncertainty,
+            keep: 0.5f64.powf(1.0 / half_life),
+        }
     }
 
     /// Harmonics for a history of so many steps.

@@ -15,7 +15,7 @@ use std::collections::HashMap;
 use super::{
     design::Terms,
     fit::Nb2Fit,
-    model::{DispersionPrior, Prior},
+    model::{DispersionPrior, Prior, diagonal},
 };
 use crate::panel::Panel;
 
@@ -46,26 +46,20 @@ pub(super) struct KeyEstimate {
 
 impl KeyEstimate {
     /// From a fit under `prior`.
-    pub fn new(fit: &Nb2Fit, terms: &Terms, prior: &Prior, means: &[f64], used: &[f64]) -> Self {
+    pub fn new(fit: &Nb2Fit, terms: &Terms, prior: &Prior) -> Self {
         let n_columns = fit.coefficients.len();
         let mut coefficients = vec![(0.0, 0.0); 1 + 2 * fit.fourier_k];
         for j in 1..n_columns {
-            let variance = fit.covariance[j * (j + 3) / 2];
-            let precision = prior.precision[j];
+            let variance = fit.covariance[diagonal(j)];
+            let precision = prior.precision[diagonal(j)];
             let information = 1.0 / variance - precision;
             if information * variance > 1e-6 {
                 let total = fit.coefficients[j] / variance - precision * prior.mean[j];
                 coefficients[slot(j, terms)] = (total / information, information);
             }
         }
-        // Fisher's information on the log dispersion where counts are not tiny; less is claimed.
         let alpha = fit.dispersion.max(LEAST_DISPERSION);
-        let information: f64 = means
-            .iter()
-            .zip(used)
-            .map(|(mu, used)| used * 0.5 * (alpha * mu / (1.0 + alpha * mu)).powi(2))
-            .sum();
-        Self { coefficients, ln_dispersion: (alpha.ln(), information) }
+        Self { coefficients, ln_dispersion: (alpha.ln(), fit.dispersion_information) }
     }
 }
 
@@ -167,12 +161,13 @@ impl Pool {
             let mut others = *moments;
             let own = key.coefficients.get(place).copied().unwrap_or_default();
             others.add(widened(own, *variance), -1.0);
-            let weight = others.weight.max(0.0) + default.precision[j];
+            let least = default.precision[diagonal(j)];
+            let weight = others.weight.max(0.0) + least;
             if others.n < 0.5 || weight <= 0.0 {
                 continue;
             }
             prior.mean[j] = others.value / weight;
-            prior.precision[j] = (1.0 / (variance + 1.0 / weight)).max(default.precision[j]);
+            prior.precision[diagonal(j)] = (1.0 / (variance + 1.0 / weight)).max(least);
         }
         if let Some(dispersion) = self.dispersion {
             prior.dispersion = dispersion;

@@ -1,17 +1,23 @@
-//! One step ahead: each of the newest steps is predicted by what came before it, then learnt from.
+//! One step ahead: each new step is predicted by what came before it, then learnt from.
 //!
-//! The fit moves along with the series: a step is predicted, the regimes are updated by its count
-//! (the forward pass alone, so that an alarm uses no later week, and ends when normal counts come
-//! back), and the coefficients take two Newton steps from where they stood. A step that looks like
-//! an event is kept out of the fit; the weeks that follow may revise that, either way. Old steps
-//! are forgotten exponentially, so that the level and the dispersion are those of lately.
+//! What a fit knows is a normal distribution of its coefficients. That is the prior of the regression
+//! over the steps that came after it, so a new step costs microseconds however long the history is,
+//! and no old count has to be kept. The prior is forgotten exponentially, like old steps, so that
+//! level and dispersion are those of lately.
+//!
+//! The regimes take each count by the forward pass alone: an alarm uses no later step, and ends
+//! when normal counts come back. A step that looks like an event is kept out of the fit; the steps
+//! that follow may revise that, either way.
 
 use super::{
-    fit::{Counts, Fitter, Nb2Fit, Prediction, Room, data, widened},
-    model::{Estimate, FitFailure},
-    regimes::cell,
+    design::{Design, Terms},
+    fit::{Nb2Fit, Prediction, widened},
+    model::{
+        Dispersion, DispersionPrior, Estimate, FitFailure, Observed, Prior, Regression, Workspace,
+    },
+    regimes::{RegimeRoom, Regimes, cell},
 };
-use crate::math::linalg::quadratic_form;
+use crate::math::linalg::{Cholesky, quadratic_form};
 
 /// How many past steps a new one may move in or out of an event.
 const REVISED_STEPS: usize = 12;
@@ -19,74 +25,119 @@ const REVISED_STEPS: usize = 12;
 /// Newton steps of the coefficients after each new count.
 const STEPS: usize = 2;
 
-impl Fitter<'_> {
-    /// Scores the steps from `from` on one step ahead: their predictions and odds replace those in
-    /// `room`, which holds what [`Fitter::fit`] left there for the steps before. Returns the fit
-    /// that has seen everything.
-    pub fn one_step_ahead(
+/// The most that is taken for known about a log dispersion: a standard deviation of this.
+const MAX_LN_DISPERSION_SD: f64 = 1.5;
+
+/// The steps that come after a fit.
+#[derive(Clone, Debug, Default)]
+pub(super) struct NewSteps {
+    /// Whole numbers; 0 where nothing is observed.
+    pub values: Vec<f64>,
+    pub observed: Vec<bool>,
+    /// Observed, and normal enough to be learnt from once it is past.
+    pub normal: Vec<bool>,
+}
+
+/// How a fit moves on.
+#[derive(Debug)]
+pub(super) struct Moving<'a> {
+    pub terms: Terms,
+    pub regimes: &'a Regimes,
+    pub dispersion: Dispersion,
+    pub uncertain: bool,
+    /// What is kept of the past from one step to the next.
+    pub keep: f64,
+}
+
+impl Moving<'_> {
+    /// Predicts each of `steps`, the first of which is the step `first` of the model's time. `room`
+    /// holds the regimes of the steps before, and gets those of the new ones.
+    pub fn score(
         &self,
-        counts: &Counts,
-        from: usize,
-        fit: Nb2Fit,
-        room: &mut Room,
-    ) -> Result<Nb2Fit, FitFailure> {
-        let excess = fit.excess_dispersion;
-        let mut estimate = Estimate { beta: fit.coefficients, dispersion: fit.dispersion };
-        let keep = self.params.half_life_steps.map_or(1.0, |half| 0.5f64.powf(1.0 / half));
-        for (t, used) in room.used.iter_mut().enumerate() {
-            *used = if t < from { *used * keep.powi((from - t) as i32) } else { 0.0 };
+        fit: &Nb2Fit,
+        first: f64,
+        steps: &NewSteps,
+        room: &mut RegimeRoom,
+    ) -> Result<Vec<Prediction>, FitFailure> {
+        let n = steps.values.len();
+        let design = Design::starting_at(&self.terms, first, n);
+        let mut work = Workspace::new(&design);
+        let mut prior = posterior(fit)?;
+        let mut estimate =
+            Estimate { beta: fit.coefficients.clone(), dispersion: smallest(fit) };
+        let mut used = vec![0.0; n];
+        let mut row = vec![0.0; design.n_columns];
+        let mut predictions = Vec::with_capacity(n);
+        let base = room.odds.len();
+        for t in 0..n {
+            self.forget(&mut prior, &mut used[..t]);
+            let regression =
+                Regression { design: &design, prior: &prior, dispersion: self.dispersion };
+            let data = Observed { counts: &steps.values, used: &used };
+            regression.refine(data, &mut estimate, STEPS, &mut work)?;
+            let covariance = regression.covariance(data, estimate.dispersion, &mut work)?;
+            design.row(t, &mut row);
+            let variance = quadratic_form(covariance, &row);
+            let prediction = self.prediction(work.mean[t], &estimate, variance, fit);
+            predictions.push(prediction);
+            let seen = cell(steps.values[t], prediction.mean, prediction.dispersion);
+            self.regimes.push(seen.filter(|_| steps.observed[t]), room);
+            self.revise(base, steps, &mut used[..=t], room);
         }
-        let from = from.max(counts.span.start);
-        self.regimes.open(from, &mut room.regimes);
-        self.learn(counts, &mut estimate, room)?;
-        for t in from..counts.span.end {
-            let prediction = self.predict_next(t, excess, &estimate, room);
-            room.predictions[t] = prediction;
-            let seen = cell(counts.values[t], prediction.mean, prediction.dispersion)
-                .filter(|_| counts.observed[t] > 0.0);
-            self.regimes.push(seen, &mut room.regimes);
-            for used in &mut room.used[..t] {
-                *used *= keep;
-            }
-            self.revise(counts, t, keep, room);
-            self.learn(counts, &mut estimate, room)?;
-        }
-        let Estimate { beta: coefficients, dispersion } = estimate;
-        let covariance = room.work.covariance_of_last().to_vec();
-        Ok(Nb2Fit { coefficients, dispersion, covariance, ..fit })
+        Ok(predictions)
     }
 
-    fn predict_next(&self, t: usize, excess: f64, estimate: &Estimate, room: &mut Room) -> Prediction {
-        let mean = room.work.mean[t];
-        if !self.params.parameter_uncertainty {
-            return Prediction { mean, dispersion: estimate.dispersion };
-        }
-        self.design.row(t, &mut room.row);
-        let variance = quadratic_form(room.work.covariance_of_last(), &room.row);
-        Prediction { mean, dispersion: widened(estimate.dispersion, variance) + excess }
-    }
-
-    /// Puts the newest steps up to `t` into the fit, or takes them out, as the regimes now see them.
-    fn revise(&self, counts: &Counts, t: usize, keep: f64, room: &mut Room) {
-        let first = (t + 1).saturating_sub(REVISED_STEPS);
-        self.regimes.look_back(first, &mut room.regimes);
-        for (back, step) in (first..=t).rev().enumerate() {
-            let normal = room.regimes.revised[step - first].ln_odds <= 0.0;
-            room.used[step] =
-                if normal { counts.normal[step] * keep.powi(back as i32) } else { 0.0 };
-        }
-    }
-
-    fn learn(
+    fn prediction(
         &self,
-        counts: &Counts,
-        estimate: &mut Estimate,
-        room: &mut Room,
-    ) -> Result<(), FitFailure> {
-        let used = data(counts, &room.used);
-        let regression = self.regression();
-        regression.refine(used, estimate, STEPS, &mut room.work)?;
-        regression.covariance(used, estimate.dispersion, &mut room.work)?;
-        Ok(())
+        mean: f64,
+        estimate: &Estimate,
+        variance: f64,
+        fit: &Nb2Fit,
+    ) -> Prediction {
+        let dispersion = if self.uncertain {
+            widened(estimate.dispersion, variance) + fit.excess_dispersion
+        } else {
+            estimate.dispersion
+        };
+        Prediction { mean, dispersion }
     }
+
+    fn forget(&self, prior: &mut Prior, used: &mut [f64]) {
+        prior.precision.iter_mut().chain(used).for_each(|weight| *weight *= self.keep);
+    }
+
+    /// Puts the newest steps into the fit, or takes them out, as the regimes now see them.
+    fn revise(&self, base: usize, steps: &NewSteps, used: &mut [f64], room: &mut RegimeRoom) {
+        let n = used.len();
+        let first = n.saturating_sub(REVISED_STEPS);
+        self.regimes.look_back(base + first, room);
+        let mut weight = 1.0;
+        for t in (first..n).rev() {
+            let in_event = room.revised[t - first].ln_odds > 0.0;
+            used[t] = if steps.normal[t] && !in_event { weight } else { 0.0 };
+            weight *= self.keep;
+        }
+    }
+}
+
+/// What a fit knows, as the prior of the next.
+fn posterior(fit: &Nb2Fit) -> Result<Prior, FitFailure> {
+    let mut factor = Cholesky::new(fit.coefficients.len());
+    if !factor.factor(&fit.covariance) {
+        return Err(FitFailure::Singular);
+    }
+    let mut precision = vec![0.0; fit.covariance.len()];
+    factor.inverse_packed(&mut precision);
+    let least = MAX_LN_DISPERSION_SD.powi(-2);
+    let dispersion = DispersionPrior::LogNormal {
+        centre: smallest(fit).ln(),
+        sd: (fit.dispersion_information + least).sqrt().recip(),
+    };
+    Ok(Prior { mean: fit.coefficients.clone(), precision, half_event: false, dispersion })
+}
+
+/// The fit's dispersion, or where it is next to none, one that does not matter at its mean.
+fn smallest(fit: &Nb2Fit) -> f64 {
+    let mean = fit.coefficients.first().map_or(1.0, |intercept| intercept.clamp(-30.0, 30.0).exp());
+    fit.dispersion.max(0.01 / (mean + 10.0))
 }
