@@ -54,8 +54,9 @@ impl Witness<'_> {
             .map(|row| fit.predict(row, uncertain))
             .collect();
         let n_known = (fit.until as i64 - self.first).clamp(0, predictions.len() as i64) as usize;
-        let cells = predictions[..n_known].iter().zip(steps.values).map(|(prediction, y)| {
-            cell(y.round(), prediction.mean, prediction.dispersion).filter(|_| is_count(*y))
+        let cells = (0..n_known).map(|t| {
+            let (Prediction { mean, dispersion }, y) = (predictions[t], steps.values[t]);
+            cell(y.round(), mean, dispersion).filter(|_| is_count(y) && (steps.normal)(t))
         });
         self.regimes.smooth(cells, room);
         if self.params.scoring == Scoring::Prequential && n_known < predictions.len() {
@@ -69,7 +70,7 @@ impl Witness<'_> {
         }
         let evidence = |(t, &prediction): (usize, &Prediction)| Evidence {
             prediction,
-            regime: self.regime(t, n_known, room),
+            regime: self.regime(t, n_known, room).filter(|_| (steps.normal)(t)),
             direction: self.params.direction,
         };
         predictions.iter().enumerate().map(evidence).collect()
@@ -91,7 +92,6 @@ fn new_steps(steps: &Steps<'_>, first: usize) -> NewSteps {
         let y = steps.values[t];
         let observed = is_count(y);
         new.values.push(if observed { y.round() } else { 0.0 });
-        new.observed.push(observed);
         new.normal.push(observed && (steps.normal)(t));
     }
     new

@@ -306,12 +306,13 @@ impl Fitter<'_> {
         changed
     }
 
-    /// The regimes of all steps under the predictions, into `room.regimes`.
+    /// The regimes of all steps under the predictions, into `room.regimes`. A forbidden step tells
+    /// nothing about its neighbours.
     pub fn find_regimes(&self, counts: &Counts, room: &mut Room) {
         let predictions = &room.predictions;
         let cells = (0..predictions.len()).map(|t| {
             let Prediction { mean, dispersion } = predictions[t];
-            cell(counts.values[t], mean, dispersion).filter(|_| counts.observed[t] > 0.0)
+            cell(counts.values[t], mean, dispersion).filter(|_| counts.allowed[t] > 0.0)
         });
         self.regimes.smooth(cells, &mut room.regimes);
     }

@@ -148,6 +148,7 @@ impl<'a> Job<'a> {
                 let curve = self.calibrations.get(place).and_then(|c| c.history.as_ref());
                 let regime = curve
                     .zip(odds.get(t))
+                    .filter(|_| self.mask.allows(series, t))
                     .map(|(curve, odds)| (curve.ln_p(odds.ln_odds), odds.side));
                 Evidence { prediction: predictions[t], regime, direction: self.params.direction }
             });
@@ -188,8 +189,8 @@ impl<'a> Job<'a> {
         let number = self.kind_of(&rooms.counts);
         let Some(room) = &mut rooms.rooms[number] else { return null };
         let odds = &mut room.regimes.odds;
-        let observed = |t: &usize| rooms.counts.observed[*t] > 0.0;
-        let steps = rooms.counts.span.clone().filter(observed);
+        let allowed = |t: &usize| rooms.counts.allowed[*t] > 0.0;
+        let steps = rooms.counts.span.clone().filter(allowed);
         null.history.extend(steps.map(|t| odds[t].ln_odds));
         if self.params.scoring == Scoring::Prequential {
             self.regimes.open(fit.until, &mut room.regimes);
@@ -304,7 +305,7 @@ impl Truth {
             self.count(&row, rng)
         };
         let values = (0..NEXT_STEPS).map(count).collect();
-        NewSteps { values, observed: vec![true; NEXT_STEPS], normal: vec![true; NEXT_STEPS] }
+        NewSteps { values, normal: vec![true; NEXT_STEPS] }
     }
 }
 

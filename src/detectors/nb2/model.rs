@@ -128,11 +128,6 @@ pub(super) struct Workspace {
 }
 
 impl Workspace {
-    /// What [`Regression::covariance`] found last, packed.
-    pub fn covariance_of_last(&self) -> &[f64] {
-        &self.inverse
-    }
-
     pub fn new(design: &Design) -> Self {
         let n = design.n_times();
         Self {

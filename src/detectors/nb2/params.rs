@@ -42,11 +42,16 @@ pub(super) struct Finding {
 /// | `parameter_uncertainty` | `true` | widen predictions by what the coefficients may be off, and by what cross-fitting shows they are | |
 /// | `season_sd` | 0.3 | prior standard deviation of each coefficient of the first harmonic, on the log scale; the k-th has 1/k of it; `inf` = none | above 0 |
 /// | `trend_sd` | 0.2 | prior standard deviation of the trend, log change per period; `inf` = none | above 0 |
-/// | `scoring` | `"cross_fitted"` | which fit scores the history | |
+/// | `pooling` | `true` | season, trend and dispersion borrow strength from the other keys of the pair (the series that share all id columns but the last) | |
+/// | `event_scan` | `true` | look for events of some length besides single steps; without it each count is tested alone | |
+/// | `events_per_period` | 1 | how many events a series has in a season, about | above 0, at most 12 |
+/// | `direction` | `"both"` | which deviations count: `"above_expected"` and `"below_expected"` test one side, with more power | |
+/// | `scoring` | `"prequential"` | which fit scores what: see [`Scoring`] | |
+/// | `newest_steps` | 0 | under a cross-fitted plan: how many of the newest steps are scored one step ahead all the same; at most half of a series | |
+/// | `half_life_steps` | two periods | one step ahead: after so many steps a count weighs half; `inf` = nothing is forgotten | at least 4 |
 /// | `block_steps` | 4 | cross-fitting: steps scored by one fit | at least 1 |
 /// | `guard_steps` | 5 | cross-fitting: steps on either side of the block that the fit leaves out too; fewer on a short history | |
-/// | `mask_rounds` | 2 | how many past anomalies are taken out of the fit, one after the other | up to 20 |
-/// | `mask_p` | 0.005 | p-value from which the most extreme run of steps is taken for a past anomaly | 0 to 0.1 |
+/// | `mask_rounds` | 2 | how often steps that lie in an event are taken out and the rest is fitted again | up to 20 |
 /// | `min_steps` | 12 | a series with fewer usable steps is not modelled | at least 4 |
 ///
 /// ```
@@ -81,7 +86,6 @@ pub struct Nb2Params {
     pub block_steps: usize,
     pub guard_steps: usize,
     pub mask_rounds: usize,
-    pub mask_p: f64,
     pub min_steps: usize,
 }
 
@@ -106,7 +110,6 @@ impl Default for Nb2Params {
             block_steps: 4,
             guard_steps: 5,
             mask_rounds: 2,
-            mask_p: 0.005,
             min_steps: 12,
         }
     }
@@ -126,15 +129,18 @@ impl Nb2Params {
         let period = self.period_steps.unwrap_or(52.18);
         let k = self.fourier_k.unwrap_or(0);
         let level = self.interval_level;
+        let events = self.events_per_period;
+        let half_life = self.half_life_steps.unwrap_or(f64::INFINITY);
         let rules = [
             (k <= 6, "fourier_k", k as f64, "a whole number from 0 to 6"),
             (period > 2.0 && period.is_finite(), "period_steps", period, "above 2"),
             ((0.5..1.0).contains(&level), "interval_level", level, "at least 0.5 and below 1"),
             (self.season_sd > 0.0, "season_sd", self.season_sd, "above 0 (inf for no prior)"),
             (self.trend_sd > 0.0, "trend_sd", self.trend_sd, "above 0 (inf for no prior)"),
+            (events > 0.0 && events <= 12.0, "events_per_period", events, "above 0, at most 12"),
+            (half_life >= 4.0, "half_life_steps", half_life, "at least 4 (inf to forget nothing)"),
             (self.block_steps >= 1, "block_steps", self.block_steps as f64, "at least 1"),
             (self.mask_rounds <= 20, "mask_rounds", self.mask_rounds as f64, "at most 20"),
-            ((0.0..=0.1).contains(&self.mask_p), "mask_p", self.mask_p, "from 0 to 0.1"),
             (self.min_steps >= 4, "min_steps", self.min_steps as f64, "at least 4"),
         ];
         rules
@@ -199,10 +205,12 @@ mod tests {
         wrong(|p| p.interval_level = f64::NAN, "interval_level");
         wrong(|p| p.season_sd = f64::NAN, "season_sd");
         wrong(|p| p.trend_sd = 0.0, "trend_sd");
+        wrong(|p| p.events_per_period = 0.0, "events_per_period");
+        wrong(|p| p.events_per_period = f64::NAN, "events_per_period");
+        wrong(|p| p.half_life_steps = Some(3.9), "half_life_steps");
+        wrong(|p| p.half_life_steps = Some(f64::NAN), "half_life_steps");
         wrong(|p| p.block_steps = 0, "block_steps");
         wrong(|p| p.mask_rounds = 21, "mask_rounds");
-        wrong(|p| p.mask_p = 0.2, "mask_p");
-        wrong(|p| p.mask_p = f64::NAN, "mask_p");
         wrong(|p| p.min_steps = 3, "min_steps");
         let flat = Nb2Params {
             season_sd: f64::INFINITY,

@@ -33,7 +33,6 @@ const MAX_LN_DISPERSION_SD: f64 = 1.5;
 pub(super) struct NewSteps {
     /// Whole numbers; 0 where nothing is observed.
     pub values: Vec<f64>,
-    pub observed: Vec<bool>,
     /// Observed, and normal enough to be learnt from once it is past.
     pub normal: Vec<bool>,
 }
@@ -81,7 +80,7 @@ impl Moving<'_> {
             let prediction = self.prediction(work.mean[t], &estimate, variance, fit);
             predictions.push(prediction);
             let seen = cell(steps.values[t], prediction.mean, prediction.dispersion);
-            self.regimes.push(seen.filter(|_| steps.observed[t]), room);
+            self.regimes.push(seen.filter(|_| steps.normal[t]), room);
             self.revise(base, steps, &mut used[..=t], room);
         }
         Ok(predictions)

@@ -5,7 +5,7 @@ use serde::Deserialize;
 use crate::{
     detectors::nb2::{
         design::{Design, Terms},
-        model::{Dispersion, Estimate, FitFailure, Observed, Prior, Regression, Workspace},
+        model::{Dispersion, DispersionPrior, Estimate, FitFailure, Observed, Prior, Regression, Workspace},
     },
     math::{
         nb::NegativeBinomial,
@@ -43,7 +43,7 @@ fn reference() -> Reference {
 }
 
 fn flat(n_columns: usize) -> Prior {
-    Prior { precision: vec![0.0; n_columns], half_event: false, dispersion_rate: 0.0 }
+    Prior::independent(&vec![0.0; n_columns], false, DispersionPrior::Exponential(0.0))
 }
 
 fn design_of(case: &Case, period: f64) -> Design {
@@ -219,7 +219,7 @@ fn without_a_prior_a_series_of_zeros_and_a_separated_season_are_failures_not_ans
     let mut last = zeros.clone();
     last[39] = 5.0;
     assert!(fit(&design, &last, Dispersion::Ml, &flat(2)).is_err());
-    let pulled = Prior { precision: vec![0.0, 25.0], half_event: true, dispersion_rate: 1.0 };
+    let pulled = Prior::independent(&[0.0, 25.0], true, DispersionPrior::Exponential(1.0));
     for counts in [zeros, last] {
         let (found, _) = fit(&design, &counts, Dispersion::CoxReid, &pulled).unwrap();
         assert!(found.beta.iter().all(|b| b.is_finite()) && found.dispersion.is_finite());

@@ -132,6 +132,8 @@ fn measured(years: &[Year], params: Nb2Params) -> Figures {
 fn first_document() -> Nb2Params {
     Nb2Params {
         scoring: Scoring::InSample,
+        pooling: false,
+        event_scan: false,
         mask_rounds: 0,
         dispersion: Dispersion::Ml,
         parameter_uncertainty: false,
