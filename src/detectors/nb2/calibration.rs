@@ -88,3 +88,47 @@ pub(super) fn draw(rng: &mut impl Rng, mean: f64, dispersion: f64) -> f64 {
 pub(super) fn standard_normal(rng: &mut impl Rng) -> f64 {
     StandardNormal.sample(rng)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::math::random::stream;
+
+    /// Log odds whose p-value is `exp(-x / 2)`.
+    fn exponential(n: u64) -> Vec<f64> {
+        let mut rng = stream(3, "calibration", 0);
+        (0..n).map(|_| -2.0 * (1.0 - rand::RngExt::random::<f64>(&mut rng)).ln()).collect()
+    }
+
+    #[test]
+    fn the_curve_is_the_share_of_cells_beyond_and_goes_on_where_they_end() {
+        let curve = Calibration::new(exponential(40_000)).unwrap();
+        for (x, tolerance) in [(1.0, 0.03), (4.0, 0.1), (8.0, 0.2), (40.0, 2.0)] {
+            let found = curve.ln_p(x);
+            assert!((found + x / 2.0).abs() < tolerance, "{x}: {found}");
+        }
+        assert_eq!(curve.ln_p(f64::NEG_INFINITY), 0.0);
+        let mut last = 0.0;
+        for i in 0..1_000 {
+            let p = curve.ln_p(f64::from(i) * 0.05);
+            assert!(p <= last);
+            last = p;
+        }
+        assert!(curve.is_sound());
+    }
+
+    #[test]
+    fn a_tail_is_never_lighter_than_odds_can_have() {
+        let light = exponential(40_000).into_iter().map(|x| x / 20.0).collect();
+        let curve = Calibration::new(light).unwrap();
+        assert!((curve.ln_p(101.0) - curve.ln_p(100.0) + 1.0).abs() < 1e-9);
+    }
+
+    #[test]
+    fn too_few_cells_make_no_curve_and_ties_make_a_sound_one() {
+        assert_eq!(Calibration::new(exponential(1_999)), None);
+        let curve = Calibration::new(vec![-3.0; 5_000]).unwrap();
+        assert!(curve.is_sound());
+        assert!(curve.ln_p(-2.0) < curve.ln_p(-3.0));
+    }
+}

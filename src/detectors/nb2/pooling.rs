@@ -212,3 +212,80 @@ fn dispersion_prior(keys: &[KeyEstimate]) -> Option<DispersionPrior> {
     known().for_each(|estimate| moments.add(widened(estimate, sd * sd), 1.0));
     Some(DispersionPrior::LogNormal { centre: moments.value / moments.weight, sd })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TERMS: Terms = Terms { period: 52.0, fourier_k: 1, trend: true, centre: 26.0 };
+
+    fn default() -> Prior {
+        Prior::independent(&[0.0, 4.0, 4.0, 25.0], true, DispersionPrior::Exponential(1.0))
+    }
+
+    /// A key whose first sine is `value`, known with `information`.
+    fn key(value: f64, information: f64) -> KeyEstimate {
+        KeyEstimate {
+            coefficients: vec![(0.0, 0.0), (value, information), (0.0, 0.0)],
+            ln_dispersion: (0.0, 0.0),
+        }
+    }
+
+    #[test]
+    fn a_prior_comes_from_the_other_keys_of_the_pair() {
+        let keys = [key(0.4, 400.0), key(0.5, 400.0), key(0.6, 400.0), key(-9.0, 100.0)];
+        let pool = Pool::new(vec![0, 0, 0, 1], &keys);
+        let first = pool.prior(0, &keys[0], &TERMS, &default());
+        assert!((0.5..0.56).contains(&first.mean[1]), "{:?}", first.mean);
+        assert!(first.precision[diagonal(1)] > 20.0);
+        assert_eq!(first.mean[2], 0.0);
+        assert_eq!(first.precision[diagonal(2)], 4.0);
+        // A key alone in its pair learns nothing from another pair.
+        assert_eq!(pool.prior(3, &keys[3], &TERMS, &default()), default());
+        // A key that differs widens the prior of the others, and of itself.
+        let wild = [key(5.0, 400.0), key(0.5, 400.0), key(0.6, 400.0)];
+        let moved = Pool::new(vec![0; 3], &wild).prior(0, &wild[0], &TERMS, &default());
+        assert!(moved.precision[diagonal(1)] < first.precision[diagonal(1)]);
+    }
+
+    #[test]
+    fn the_prior_is_taken_out_of_an_estimate_before_it_is_shared() {
+        let covariance = {
+            let mut packed = vec![0.0; 10];
+            (0..4).for_each(|j| packed[diagonal(j)] = 0.05);
+            packed
+        };
+        let fit = Nb2Fit {
+            fourier_k: 1,
+            coefficients: vec![3.0, 0.4, 0.0, 0.1],
+            dispersion: 0.2,
+            covariance,
+            excess_dispersion: 0.0,
+            dispersion_information: 9.0,
+            until: 52,
+        };
+        let estimate = KeyEstimate::new(&fit, &TERMS, &default());
+        // Precision 20, of which the prior has 4: 16 at 0.4 * 20 / 16; the trend's is all prior.
+        assert!((estimate.coefficients[1].0 - 0.5).abs() < 1e-12);
+        assert!((estimate.coefficients[1].1 - 16.0).abs() < 1e-9);
+        assert_eq!(estimate.coefficients[0], (0.0, 0.0));
+        assert_eq!(estimate.ln_dispersion, (0.2f64.ln(), 9.0));
+    }
+
+    #[test]
+    fn dispersions_are_pooled_over_the_panel() {
+        let with = |alpha: f64, information: f64| KeyEstimate {
+            coefficients: vec![],
+            ln_dispersion: (alpha.ln(), information),
+        };
+        let mut keys = vec![with(9.0, 0.1); 4];
+        keys.extend([0.05, 0.1, 0.2, 0.1, 0.1].map(|alpha| with(alpha, 15.0)));
+        let pool = Pool::new(vec![0; 9], &keys);
+        let Some(DispersionPrior::LogNormal { centre, sd }) = pool.dispersion else {
+            panic!("no prior")
+        };
+        assert!((centre - 0.1f64.ln()).abs() < 0.01, "{centre}");
+        assert!((0.3..0.6).contains(&sd), "{sd}");
+        assert_eq!(Pool::new(vec![0; 8], &keys[..8]).dispersion, None);
+    }
+}

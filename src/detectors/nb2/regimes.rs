@@ -40,6 +40,12 @@ const KINDS: [Kind; 4] = [
     Kind { duration_steps: 8.0, share: 0.05, factors: &[0.4, 0.6] },
 ];
 
+/// A level that wanders a little for half a year is no event: it may be above or below the model by
+/// this factor, entered with this probability per step, for this many steps.
+const WANDER_FACTOR: f64 = 1.2;
+const WANDER_ENTRY: f64 = 0.005;
+const WANDER_STEPS: f64 = 26.0;
+
 /// Largest log likelihood ratio that one step contributes: far beyond any decision, and small
 /// enough that no product of two under- or overflows.
 const MAX_LN_RATIO: f64 = 250.0;
@@ -63,6 +69,8 @@ pub(super) struct Regimes {
     stay: Vec<f64>,
     /// Probability per step of staying normal.
     remain: f64,
+    /// How many of the regimes, the first ones, are events; the others wander.
+    n_events: usize,
 }
 
 /// Odds of one step: `ln(P(event) / P(normal))`, and whether the event would be above (+1) or
@@ -93,10 +101,18 @@ pub(super) struct RegimeRoom {
 }
 
 impl Regimes {
-    /// Regimes with `events_per_step` events a step.
+    /// Regimes with `events_per_step` events a step, at most one in four steps.
     pub fn new(events_per_step: f64, direction: Direction) -> Self {
         let mut regimes =
-            Self { factors: vec![], ln_factors: vec![], entry: vec![], stay: vec![], remain: 1.0 };
+            Self {
+                factors: vec![],
+                ln_factors: vec![],
+                entry: vec![],
+                stay: vec![],
+                remain: 1.0,
+                n_events: 0,
+            };
+        let events_per_step = events_per_step.min(0.25);
         let allowed = |factor: f64| match direction {
             Direction::Both => true,
             Direction::AboveExpected => factor > 1.0,
@@ -104,14 +120,23 @@ impl Regimes {
         };
         for kind in &KINDS {
             for &factor in kind.factors.iter().filter(|f| allowed(**f)) {
-                regimes.factors.push(factor);
-                regimes.ln_factors.push(factor.ln());
-                regimes.entry.push(events_per_step * kind.share / kind.factors.len() as f64);
-                regimes.stay.push(1.0 - 1.0 / kind.duration_steps);
+                let share = kind.share / kind.factors.len() as f64;
+                regimes.add(factor, events_per_step * share, kind.duration_steps);
             }
+        }
+        regimes.n_events = regimes.factors.len();
+        for factor in [WANDER_FACTOR, 1.0 / WANDER_FACTOR] {
+            regimes.add(factor, WANDER_ENTRY, WANDER_STEPS);
         }
         regimes.remain = 1.0 - regimes.entry.iter().sum::<f64>();
         regimes
+    }
+
+    fn add(&mut self, factor: f64, entry: f64, duration_steps: f64) {
+        self.factors.push(factor);
+        self.ln_factors.push(factor.ln());
+        self.entry.push(entry);
+        self.stay.push(1.0 - 1.0 / duration_steps);
     }
 
     /// Number of regimes, the normal one included.
@@ -176,14 +201,16 @@ impl Regimes {
     /// The odds of a step from the probabilities of the regimes.
     pub fn odds(&self, probability: &[f64]) -> Odds {
         let (mut above, mut below) = (0.0, 0.0);
-        for (p, factor) in probability[1..].iter().zip(&self.factors) {
+        let (events, wander) = probability[1..].split_at(self.n_events);
+        for (p, factor) in events.iter().zip(&self.factors) {
             if *factor > 1.0 {
                 above += p;
             } else {
                 below += p;
             }
         }
-        let ln_odds = ((above + below).max(1e-300) / probability[0].max(1e-300)).ln();
+        let normal = probability[0] + wander.iter().sum::<f64>();
+        let ln_odds = ((above + below).max(1e-300) / normal.max(1e-300)).ln();
         Odds { ln_odds, side: if above >= below { 1 } else { -1 } }
     }
 
@@ -265,4 +292,117 @@ fn normalise(values: &mut [f64]) {
 /// The cell for a count and its prediction, if the prediction exists.
 pub(super) fn cell(count: f64, mean: f64, dispersion: f64) -> Option<Cell> {
     NegativeBinomial::new(mean, dispersion).map(|_| Cell { count, mean, dispersion })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Counts of mean 20 and dispersion 0.05 with a shift to 44 in the steps 20 to 27.
+    fn shifted() -> Vec<Option<Cell>> {
+        (0..52)
+            .map(|t| {
+                let count: f64 = [17.0, 23.0, 20.0, 26.0, 15.0][t % 5];
+                let factor = if (20..28).contains(&t) { 2.2 } else { 1.0 };
+                cell((count * factor).round(), 20.0, 0.05)
+            })
+            .collect()
+    }
+
+    fn smoothed(cells: &[Option<Cell>]) -> Vec<Odds> {
+        let regimes = Regimes::new(1.0 / 52.0, Direction::Both);
+        let mut room = RegimeRoom::default();
+        regimes.smooth(cells.iter().copied(), &mut room);
+        room.odds
+    }
+
+    #[test]
+    fn a_shift_is_seen_along_its_length_and_not_beyond() {
+        let odds = smoothed(&shifted());
+        for (t, odds) in odds.iter().enumerate() {
+            assert_eq!((20..28).contains(&t), odds.ln_odds > 0.0, "step {t}: {odds:?}");
+            assert!(odds.ln_odds < 0.0 || odds.side == 1);
+        }
+    }
+
+    #[test]
+    fn online_an_alarm_starts_within_the_event_and_stops_after_it() {
+        let regimes = Regimes::new(1.0 / 52.0, Direction::Both);
+        let mut room = RegimeRoom::default();
+        for cell in shifted() {
+            regimes.push(cell, &mut room);
+        }
+        let alarms: Vec<usize> = (0..52).filter(|&t| room.odds[t].ln_odds > 0.0).collect();
+        let (first, last) = (alarms[0], alarms[alarms.len() - 1]);
+        assert!((20..23).contains(&first), "{alarms:?}");
+        assert!((27..30).contains(&last), "{alarms:?}");
+    }
+
+    // The chain written out for three steps: all sequences of regimes, one by one.
+    #[test]
+    fn odds_are_those_of_the_sum_over_all_sequences() {
+        let regimes = Regimes::new(0.1, Direction::Both);
+        let cells = [cell(9.0, 3.0, 0.2), None, cell(0.0, 4.0, 0.1)];
+        let n = regimes.len();
+        let mut start = vec![];
+        regimes.start(&mut start);
+        let step = |from: usize, to: usize| match (from, to) {
+            (0, 0) => regimes.remain,
+            (0, j) => regimes.entry[j - 1],
+            (i, 0) => 1.0 - regimes.stay[i - 1],
+            (i, j) => if i == j { regimes.stay[i - 1] } else { 0.0 },
+        };
+        let likelihood: Vec<Vec<f64>> = cells
+            .iter()
+            .map(|cell| {
+                let mut out = vec![0.0; n];
+                regimes.likelihood(*cell, &mut out);
+                out
+            })
+            .collect();
+        let mut joint = [[0.0; 2]; 3];
+        for before in 0..n {
+            for path in 0..n * n * n {
+                let states = [path / (n * n), path / n % n, path % n];
+                let p = start[before]
+                    * step(before, states[0])
+                    * step(states[0], states[1])
+                    * step(states[1], states[2])
+                    * (0..3).map(|t| likelihood[t][states[t]]).product::<f64>();
+                for (t, &state) in states.iter().enumerate() {
+                    let event = (1..=regimes.n_events).contains(&state);
+                    joint[t][usize::from(event)] += p;
+                }
+            }
+        }
+        let odds = smoothed_with(&regimes, &cells);
+        for (t, [normal, event]) in joint.into_iter().enumerate() {
+            let expected = (event / normal).ln();
+            assert!((odds[t].ln_odds - expected).abs() < 1e-10, "{:?} {expected}", odds[t]);
+        }
+    }
+
+    fn smoothed_with(regimes: &Regimes, cells: &[Option<Cell>]) -> Vec<Odds> {
+        let mut room = RegimeRoom::default();
+        regimes.smooth(cells.iter().copied(), &mut room);
+        room.odds
+    }
+
+    #[test]
+    fn huge_counts_neither_overflow_nor_lose_their_side() {
+        let mut cells = shifted();
+        cells[10] = cell(1e12, 20.0, 0.05);
+        cells[40] = cell(0.0, 1e12, 0.0);
+        let odds = smoothed(&cells);
+        assert!(odds.iter().all(|odds| odds.ln_odds.is_finite()));
+        assert!(odds[10].ln_odds > 20.0 && odds[10].side == 1);
+        assert!(odds[40].ln_odds > 20.0 && odds[40].side == -1);
+    }
+
+    #[test]
+    fn a_direction_sees_only_its_own_side() {
+        let regimes = Regimes::new(1.0 / 52.0, Direction::BelowExpected);
+        let odds = smoothed_with(&regimes, &shifted());
+        assert!(odds.iter().all(|odds| odds.ln_odds < 0.0 && odds.side == -1));
+    }
 }
