@@ -129,6 +129,11 @@ impl Counts {
         self.allowed.iter().filter(|w| **w > 0.0).count()
     }
 
+    /// Events in the steps that a fit may use.
+    pub fn n_events(&self) -> f64 {
+        self.values.iter().zip(&self.allowed).map(|(y, allowed)| y * allowed).sum()
+    }
+
     /// Steps from the first to the last that a fit may use.
     pub fn history_steps(&self) -> usize {
         let first = self.allowed.iter().position(|w| *w > 0.0);

@@ -13,7 +13,7 @@ use super::{
     job::{Job, MetricCalibration},
     params::Nb2Params,
     regimes::{RegimeRoom, Regimes},
-    score::{self, Evidence, Interval},
+    score::{self, Evidence, Rules},
 };
 use crate::{
     detectors::{
@@ -68,7 +68,7 @@ impl Nb2Series {
 #[derive(Clone, Debug)]
 pub struct FittedNb2 {
     state: State,
-    interval: Interval,
+    rules: Rules,
     params: Nb2Params,
     regimes: Regimes,
     index: HashMap<SeriesKey, usize>,
@@ -113,7 +113,7 @@ impl FittedNb2 {
     fn from_state(params: &Nb2Params, state: State) -> Self {
         let index = state.series.iter().enumerate().map(|(i, s)| (s.key.clone(), i)).collect();
         Self {
-            interval: Interval::new(params.interval_level),
+            rules: Rules::new(params),
             regimes: params.regimes(state.period_steps),
             params: params.clone(),
             index,
@@ -263,7 +263,7 @@ impl FittedDetector for FittedNb2 {
                         model,
                         (&regressors, room),
                     );
-                    row.fill(panel.series(series), &places, self.interval, |t, metric| {
+                    row.fill(panel.series(series), &places, self.rules, |t, metric| {
                         let place = places.iter().position(|p| *p == metric).unwrap_or(0);
                         evidence[place][t]
                     });

@@ -13,7 +13,7 @@ use super::{
     pooling::{KeyEstimate, Pool},
     prequential::NewSteps,
     regimes::{Odds, Regimes},
-    score::{Evidence, Interval, Row},
+    score::{Evidence, Row, Rules},
 };
 use crate::{
     detectors::{DetectorError, DetectorName, FitMask},
@@ -58,7 +58,7 @@ pub(super) struct Job<'a> {
     pub period: f64,
     pub centre: f64,
     kinds: Vec<Kind>,
-    interval: Interval,
+    rules: Rules,
     regimes: Regimes,
     /// One per count metric; none before the keys have been pooled.
     pub pools: Vec<MetricPool>,
@@ -112,7 +112,7 @@ impl<'a> Job<'a> {
             period,
             centre,
             kinds,
-            interval: Interval::new(params.interval_level),
+            rules: Rules::new(params),
             regimes: params.regimes(period),
             pools: vec![],
             calibrations: vec![],
@@ -142,7 +142,7 @@ impl<'a> Job<'a> {
             outcomes.push(outcome);
         }
         if let Some(mut row) = row {
-            row.fill(self.panel.series(series), &modelled, self.interval, |t, metric| {
+            row.fill(self.panel.series(series), &modelled, self.rules, |t, metric| {
                 let place = modelled.iter().position(|m| *m == metric).unwrap_or(0);
                 let (predictions, odds) = &evidence[place];
                 let curve = self.calibrations.get(place).and_then(|c| c.history.as_ref());
@@ -217,6 +217,13 @@ impl<'a> Job<'a> {
         self.fit_loaded(series, place, scored, rooms)
     }
 
+    /// The cross-fitted predictions of the first count metric of a series.
+    #[cfg(test)]
+    pub fn predictions(&self, series: usize, rooms: &mut Rooms) -> Vec<Prediction> {
+        let (_, _, room) = self.metric(series, 0, true, rooms).expect("a fit");
+        room.predictions.clone()
+    }
+
     fn load(&self, series: usize, place: usize, rooms: &mut Rooms) {
         let values = self.panel.metric(series, self.metrics[place]);
         rooms.counts.fill(values.iter().copied(), |t| self.mask.allows(series, t));
@@ -239,6 +246,13 @@ impl<'a> Job<'a> {
         if n < min {
             return Err(format!(
                 "{n} usable steps, {min} are needed; give it more history, or lower `min_steps`"
+            ));
+        }
+        let events = rooms.counts.n_events();
+        if events < self.params.min_events {
+            return Err(format!(
+                "too sparse: {events} events in {n} steps, {} are needed; count it in a wider group, or lower `min_events`",
+                self.params.min_events
             ));
         }
         let number = self.kind_of(&rooms.counts);

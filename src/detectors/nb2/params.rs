@@ -53,6 +53,9 @@ pub(super) struct Finding {
 /// | `guard_steps` | 5 | cross-fitting: steps on either side of the block that the fit leaves out too; fewer on a short history | |
 /// | `mask_rounds` | 2 | how often steps that lie in an event are taken out and the rest is fitted again | up to 20 |
 /// | `min_steps` | 12 | a series with fewer usable steps is not modelled | at least 4 |
+/// | `min_events` | 0 | a series with fewer events in all is too sparse and not modelled | at least 0 |
+/// | `min_cases` | 0 | no alarm above the expected count with fewer cases than this, none below it with fewer expected, … | at least 0 |
+/// | `min_cases_steps` | 4 | … in so many steps up to the alarm's own | at least 1 |
 ///
 /// ```
 /// use anomalist::detectors::nb2::{Nb2, Nb2Params};
@@ -87,6 +90,9 @@ pub struct Nb2Params {
     pub guard_steps: usize,
     pub mask_rounds: usize,
     pub min_steps: usize,
+    pub min_events: f64,
+    pub min_cases: f64,
+    pub min_cases_steps: usize,
 }
 
 impl Default for Nb2Params {
@@ -111,6 +117,9 @@ impl Default for Nb2Params {
             guard_steps: 5,
             mask_rounds: 2,
             min_steps: 12,
+            min_events: 0.0,
+            min_cases: 0.0,
+            min_cases_steps: 4,
         }
     }
 }
@@ -130,6 +139,7 @@ impl Nb2Params {
         let k = self.fourier_k.unwrap_or(0);
         let level = self.interval_level;
         let events = self.events_per_period;
+        let case_steps = self.min_cases_steps as f64;
         let half_life = self.half_life_steps.unwrap_or(f64::INFINITY);
         let rules = [
             (k <= 6, "fourier_k", k as f64, "a whole number from 0 to 6"),
@@ -141,6 +151,9 @@ impl Nb2Params {
             (half_life >= 4.0, "half_life_steps", half_life, "at least 4 (inf to forget nothing)"),
             (self.block_steps >= 1, "block_steps", self.block_steps as f64, "at least 1"),
             (self.mask_rounds <= 20, "mask_rounds", self.mask_rounds as f64, "at most 20"),
+            (self.min_events >= 0.0, "min_events", self.min_events, "at least 0"),
+            (self.min_cases >= 0.0, "min_cases", self.min_cases, "at least 0"),
+            (case_steps >= 1.0, "min_cases_steps", case_steps, "at least 1"),
             (self.min_steps >= 4, "min_steps", self.min_steps as f64, "at least 4"),
         ];
         rules
@@ -212,6 +225,9 @@ mod tests {
         wrong(|p| p.block_steps = 0, "block_steps");
         wrong(|p| p.mask_rounds = 21, "mask_rounds");
         wrong(|p| p.min_steps = 3, "min_steps");
+        wrong(|p| p.min_events = f64::NAN, "min_events");
+        wrong(|p| p.min_cases = -1.0, "min_cases");
+        wrong(|p| p.min_cases_steps = 0, "min_cases_steps");
         let flat = Nb2Params {
             season_sd: f64::INFINITY,
             trend_sd: f64::INFINITY,

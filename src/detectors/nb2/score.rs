@@ -7,6 +7,7 @@
 
 use super::{
     fit::{Prediction, is_count},
+    params::Nb2Params,
     regimes::Direction,
 };
 use crate::{
@@ -23,15 +24,60 @@ const POINT_SHARE: f64 = 0.25;
 
 /// The interval's level, with what every cell needs of it.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Interval {
+struct Interval {
     tail: f64,
     z: f64,
 }
 
 impl Interval {
-    pub fn new(level: f64) -> Self {
+    fn new(level: f64) -> Self {
         let tail = (1.0 - level) / 2.0;
         Self { tail, z: normal_quantile(tail) }
+    }
+}
+
+/// How the cells of a panel are judged.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Rules {
+    interval: Interval,
+    /// An alarm needs so many cases …
+    min_cases: f64,
+    /// … in so many steps, up to and with its own.
+    min_cases_steps: usize,
+}
+
+impl Rules {
+    pub fn new(params: &Nb2Params) -> Self {
+        Self {
+            interval: Interval::new(params.interval_level),
+            min_cases: params.min_cases,
+            min_cases_steps: params.min_cases_steps,
+        }
+    }
+
+    /// True for an alarm on so few cases that nobody would act on it: observed ones above the
+    /// expected count, expected ones below it.
+    fn silences(&self, side: i8, (observed, expected): (f64, f64)) -> bool {
+        self.min_cases > if side > 0 { observed } else { expected }
+    }
+}
+
+/// Sums of observed and expected counts over the newest steps, per metric.
+#[derive(Debug, Default)]
+struct Recent(Vec<std::collections::VecDeque<(f64, f64)>>);
+
+impl Recent {
+    fn new(n_metrics: usize) -> Self {
+        Self(vec![std::collections::VecDeque::new(); n_metrics])
+    }
+
+    fn push(&mut self, metric: usize, cell: (f64, f64), steps: usize) -> (f64, f64) {
+        let cells = &mut self.0[metric];
+        cells.push_back(cell);
+        if cells.len() > steps {
+            cells.pop_front();
+        }
+        cells.iter().fold((0.0, 0.0), |sum, cell| (sum.0 + cell.0, sum.1 + cell.1))
     }
 }
 
@@ -137,11 +183,13 @@ impl Row<'_> {
         &mut self,
         observed: ndarray::ArrayView2<'_, f64>,
         metrics: &[usize],
-        interval: Interval,
+        rules: Rules,
         mut evidence: impl FnMut(usize, usize) -> Evidence,
     ) {
         let n_metrics = observed.ncols();
         let mut tests: Vec<(usize, f64, i8)> = Vec::with_capacity(metrics.len());
+        let mut recent = Recent::new(n_metrics);
+        let Interval { tail, z } = rules.interval;
         for t in 0..observed.nrows() {
             tests.clear();
             for &metric in metrics {
@@ -150,11 +198,13 @@ impl Row<'_> {
                     continue;
                 }
                 let Some((model, ln_p, direction)) = evidence(t, metric).test(y) else { continue };
-                let (lower, upper) = model.interval_at(interval.tail, interval.z);
+                let (lower, upper) = model.interval_at(tail, z);
                 let cell = t * n_metrics + metric;
                 self.expected[cell] = model.mean();
                 self.lower[cell] = lower;
                 self.upper[cell] = upper;
+                let cases = recent.push(metric, (y, model.mean()), rules.min_cases_steps);
+                let ln_p = if rules.silences(direction, cases) { 0.0 } else { ln_p };
                 tests.push((metric, ln_p, direction));
             }
             self.combine(t, n_metrics, &tests);

@@ -4,7 +4,7 @@ use crate::{
     detectors::{
         Detector, DetectorError, DetectorName, DetectorState, FitContext, FitMask, FittedDetector,
         Scores, ScoringPlan,
-        nb2::{FittedNb2, Nb2, Nb2Params, Scoring},
+        nb2::{Direction, FittedNb2, Nb2, Nb2Params, Scoring},
     },
     panel::{MetricKind, SeriesKey},
 };
@@ -325,6 +325,41 @@ fn the_newest_steps_of_a_history_are_scored_one_step_ahead_if_asked_for() {
         assert_eq!(before.score[[0, t]], after.score[[0, t]], "step {t} has seen step 100");
     }
     assert!(after.score[[0, 100]] > 5.0);
+}
+
+#[test]
+fn no_alarm_on_fewer_cases_than_asked_for_and_too_sparse_series_say_so() {
+    let mut few = vec![0.0; 52];
+    few[10] = 1.0;
+    few[30] = 4.0;
+    let mut drop = year(50, 40.0);
+    drop[20] = 0.0;
+    let with = |params: Nb2Params| {
+        let panel = counts_panel(&[few.clone(), drop.clone()]);
+        let nb2 = Nb2::new(params).unwrap();
+        nb2.fit_score(&panel, &FitMask::all(&panel), CROSS, &FitContext::new(1)).unwrap().1
+    };
+    let free = with(Nb2Params::default());
+    let ruled = with(Nb2Params { min_cases: 5.0, ..Nb2Params::default() });
+    assert!(free.score[[0, 30]] > 2.0 && ruled.score[[0, 30]] == 0.0);
+    assert!(ruled.score[[1, 20]] > 3.0, "160 cases were expected in the four weeks of the drop");
+    let sparse = with(Nb2Params { min_events: 6.0, ..Nb2Params::default() });
+    assert_eq!(sparse.failures.len(), 1);
+    assert!(sparse.failures[0].reason.starts_with("too sparse: 5 events in 52 steps, 6 are needed"));
+}
+
+#[test]
+fn one_side_alone_is_tested_if_asked_for() {
+    let mut y = year(51, 40.0);
+    (y[10], y[30]) = (160.0, 2.0);
+    let with = |direction: Direction| {
+        let panel = counts_panel(&[y.clone()]);
+        let nb2 = Nb2::new(Nb2Params { direction, ..Nb2Params::default() }).unwrap();
+        nb2.fit_score(&panel, &FitMask::all(&panel), CROSS, &FitContext::new(1)).unwrap().1.score
+    };
+    let (above, below) = (with(Direction::AboveExpected), with(Direction::BelowExpected));
+    assert!(above[[0, 10]] > 2.5 && above[[0, 30]] < 0.3, "{above}");
+    assert!(below[[0, 30]] > 2.5 && below[[0, 10]] < 0.3, "{below}");
 }
 
 #[test]
