@@ -6,9 +6,9 @@
 //! ```
 //!
 //! Cases: `year` (52 weeks, all scored), `newest` (156 weeks, the newest 48 one step ahead),
-//! `noufaily` (42 scenarios, the newest 49 weeks, one-sided), `clean` (no events: the share of
-//! p <= 0.01 by length and level). `--set "key = value"` changes a parameter of NB2, `--dump DIR`
-//! writes the counts for other programs.
+//! `noufaily` (42 scenarios, the newest 49 weeks, one-sided), `clean` and `clean_newest` (no
+//! events: the share of p <= 0.01 by length and level). `--set "key = value"` changes a parameter of NB2, `--dump DIR`
+//! writes counts, labels and scores for other programs (`benches/peers/nb2_farrington.py`).
 
 #[path = "support/weekly.rs"]
 mod weekly;
@@ -69,8 +69,8 @@ fn scored(keys: &[Key], params: &Nb2Params, plan: ScoringPlan, seed: u64) -> Sco
     nb2.fit_score(&panel, &FitMask::all(&panel), plan, &FitContext::new(seed)).expect("a fit").1
 }
 
-fn dump(folder: &str, seed: u64, keys: &[Key], newest: usize) {
-    let mut text = String::from("series_id,week_start,count,label,in_test,kind\n");
+fn dump(folder: &str, seed: u64, keys: &[Key], scores: &Scores, newest: usize) {
+    let mut text = String::from("series_id,week_start,count,label,in_test,kind,score\n");
     let first = jiff::civil::date(2013, 1, 7);
     for (i, key) in keys.iter().enumerate() {
         for (t, count) in key.counts.iter().enumerate() {
@@ -78,7 +78,9 @@ fn dump(folder: &str, seed: u64, keys: &[Key], newest: usize) {
             let kind = key.events.iter().find(|e| e.weeks.contains(&t)).map_or("", |e| e.kind);
             let (label, test) = (u8::from(key.labels[t]), u8::from(t + newest >= key.counts.len()));
             let kind = if key.labels[t] { kind } else { "" };
-            writeln!(text, "p{}|x|k{i},{day},{count},{label},{test},{kind}", key.pair).expect("a string");
+            let score = scores.score[[i, t]];
+            writeln!(text, "p{}|x|k{i},{day},{count},{label},{test},{kind},{score:.4}", key.pair)
+                .expect("a string");
         }
     }
     std::fs::create_dir_all(folder).expect("a folder");
@@ -99,13 +101,12 @@ fn compare(
     let (mut seconds, mut series) = (0.0, 0);
     for seed in arguments.seeds.clone() {
         let keys = make(seed);
-        if let Some(folder) = &arguments.dump {
-            dump(folder, seed, &keys, scored_weeks.len());
-            continue;
-        }
         let start = Instant::now();
         let scores = scored(&keys, params, plan, seed);
         seconds += start.elapsed().as_secs_f64();
+        if let Some(folder) = &arguments.dump {
+            dump(folder, seed, &keys, &scores, scored_weeks.len());
+        }
         series += keys.len();
         for (s, key) in keys.iter().enumerate() {
             for (tally, level) in found.iter_mut().zip(LEVELS) {
@@ -145,6 +146,11 @@ fn main() {
                 let spec = Spec { events_per_key_year: 0.0, ..spec(weeks) };
                 compare(&arguments, &params, |seed| weekly::years(seed, spec), cross, 0..weeks, false);
             }
+        }
+        "clean_newest" => {
+            let plan = ScoringPlan::Split { train_len: 108 };
+            let spec = Spec { events_per_key_year: 0.0, ..spec(156) };
+            compare(&arguments, &params, |seed| weekly::years(seed, spec), plan, 108..156, false);
         }
         other => panic!("unknown case {other}"),
     }
