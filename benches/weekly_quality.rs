@@ -22,7 +22,7 @@ use anomalist::detectors::{
 use weekly::{Key, NOUFAILY_NEWEST, NOUFAILY_WEEKS, Spec, Tally};
 
 /// Levels of p at which flags are counted.
-const LEVELS: [f64; 4] = [0.02, 0.01, 0.005, 0.002];
+const LEVELS: [f64; 4] = [0.015, 0.01, 0.005, 0.002];
 
 struct Arguments {
     case: String,

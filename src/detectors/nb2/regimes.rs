@@ -13,6 +13,8 @@
 //!
 //! Odds are no p-value. `calibration.rs` makes one of them.
 
+use Size::{Deviations, Times};
+
 use crate::math::nb::NegativeBinomial;
 
 /// Which deviations are events.
@@ -24,20 +26,38 @@ pub enum Direction {
     BelowExpected,
 }
 
-/// A kind of event: its mean duration, its share of all events, the factors that it may have.
+/// How far an event moves the mean.
+#[derive(Clone, Copy, Debug)]
+enum Size {
+    /// Times this factor.
+    Times(f64),
+    /// Up by so many standard deviations of a count: little for large, steady counts, a multiple
+    /// for small ones.
+    Deviations(f64),
+}
+
+/// A kind of event: its mean duration, its share of all events, the sizes that it may have.
 struct Kind {
     duration_steps: f64,
     share: f64,
-    factors: &'static [f64],
+    sizes: &'static [Size],
 }
 
 /// The kinds of events. Factors are spread evenly on the log scale over what is both visible in
 /// counts and worth an alarm; durations are geometric.
 const KINDS: [Kind; 4] = [
-    Kind { duration_steps: 1.5, share: 0.35, factors: &[2.2, 3.2, 4.6, 7.0] },
-    Kind { duration_steps: 3.0, share: 0.3, factors: &[0.03, 0.09, 0.18, 0.35] },
-    Kind { duration_steps: 8.0, share: 0.3, factors: &[1.6, 2.0, 2.6] },
-    Kind { duration_steps: 8.0, share: 0.05, factors: &[0.4, 0.6] },
+    Kind {
+        duration_steps: 1.5,
+        share: 0.35,
+        sizes: &[Deviations(2.5), Deviations(4.0), Times(4.6), Times(7.0)],
+    },
+    Kind {
+        duration_steps: 3.0,
+        share: 0.3,
+        sizes: &[Times(0.03), Times(0.09), Times(0.18), Times(0.35)],
+    },
+    Kind { duration_steps: 8.0, share: 0.3, sizes: &[Times(1.6), Times(2.0), Times(2.6)] },
+    Kind { duration_steps: 8.0, share: 0.05, sizes: &[Times(0.4), Times(0.6)] },
 ];
 
 /// A level that wanders a little for half a year is no event: it may be above or below the model by
@@ -61,7 +81,8 @@ pub(super) struct Cell {
 /// The regimes beside the normal one, and how they come and go.
 #[derive(Clone, Debug)]
 pub(super) struct Regimes {
-    factors: Vec<f64>,
+    sizes: Vec<Size>,
+    /// Log factors of those that are factors.
     ln_factors: Vec<f64>,
     /// Probability per step of going from normal to this one.
     entry: Vec<f64>,
@@ -86,6 +107,15 @@ impl Odds {
     pub const NONE: Self = Self { ln_odds: f64::NEG_INFINITY, side: 0 };
 }
 
+impl Size {
+    fn is_up(self) -> bool {
+        match self {
+            Times(factor) => factor > 1.0,
+            Deviations(z) => z > 0.0,
+        }
+    }
+}
+
 /// The room that the forward-backward algorithm works in.
 #[derive(Clone, Debug, Default)]
 pub(super) struct RegimeRoom {
@@ -105,7 +135,7 @@ impl Regimes {
     pub fn new(events_per_step: f64, direction: Direction) -> Self {
         let mut regimes =
             Self {
-                factors: vec![],
+                sizes: vec![],
                 ln_factors: vec![],
                 entry: vec![],
                 stay: vec![],
@@ -113,35 +143,35 @@ impl Regimes {
                 n_events: 0,
             };
         let events_per_step = events_per_step.min(0.25);
-        let allowed = |factor: f64| match direction {
+        let allowed = |size: &Size| match direction {
             Direction::Both => true,
-            Direction::AboveExpected => factor > 1.0,
-            Direction::BelowExpected => factor < 1.0,
+            Direction::AboveExpected => size.is_up(),
+            Direction::BelowExpected => !size.is_up(),
         };
         for kind in &KINDS {
-            for &factor in kind.factors.iter().filter(|f| allowed(**f)) {
-                let share = kind.share / kind.factors.len() as f64;
-                regimes.add(factor, events_per_step * share, kind.duration_steps);
+            for &size in kind.sizes.iter().filter(|size| allowed(size)) {
+                let share = kind.share / kind.sizes.len() as f64;
+                regimes.add(size, events_per_step * share, kind.duration_steps);
             }
         }
-        regimes.n_events = regimes.factors.len();
+        regimes.n_events = regimes.sizes.len();
         for factor in [WANDER_FACTOR, 1.0 / WANDER_FACTOR] {
-            regimes.add(factor, WANDER_ENTRY, WANDER_STEPS);
+            regimes.add(Times(factor), WANDER_ENTRY, WANDER_STEPS);
         }
         regimes.remain = 1.0 - regimes.entry.iter().sum::<f64>();
         regimes
     }
 
-    fn add(&mut self, factor: f64, entry: f64, duration_steps: f64) {
-        self.factors.push(factor);
-        self.ln_factors.push(factor.ln());
+    fn add(&mut self, size: Size, entry: f64, duration_steps: f64) {
+        self.sizes.push(size);
+        self.ln_factors.push(if let Times(factor) = size { factor.ln() } else { f64::NAN });
         self.entry.push(entry);
         self.stay.push(1.0 - 1.0 / duration_steps);
     }
 
     /// Number of regimes, the normal one included.
     pub fn len(&self) -> usize {
-        self.factors.len() + 1
+        self.sizes.len() + 1
     }
 
     /// The chain's long-run distribution, where every chain starts.
@@ -160,11 +190,16 @@ impl Regimes {
         };
         let spread = 1.0 + dispersion * mean;
         let size = 1.0 / dispersion.max(1e-12);
+        let deviation = (1.0 / mean.max(1e-9) + dispersion).sqrt();
         let mut largest = 0.0f64;
         out[0] = 0.0;
-        for ((out, factor), ln_factor) in
-            out[1..].iter_mut().zip(&self.factors).zip(&self.ln_factors)
+        for (out, (size_of_event, ln_factor)) in
+            out[1..].iter_mut().zip(self.sizes.iter().zip(&self.ln_factors))
         {
+            let (factor, ln_factor) = match *size_of_event {
+                Times(factor) => (factor, *ln_factor),
+                Deviations(z) => (1.0 + z * deviation, (z * deviation).ln_1p()),
+            };
             let excess = dispersion.max(1e-12) * mean * (factor - 1.0) / spread;
             *out = count * ln_factor - (count + size) * excess.ln_1p();
             largest = largest.max(*out);
@@ -178,7 +213,7 @@ impl Regimes {
     /// the next step to `next`.
     pub fn advance(&self, now: &[f64], likelihood: &[f64], next: &mut [f64]) {
         let mut normal = self.remain * now[0];
-        for j in 0..self.factors.len() {
+        for j in 0..self.sizes.len() {
             let (stay, inside) = (self.stay[j], now[j + 1]);
             normal += (1.0 - stay) * inside;
             next[j + 1] = (self.entry[j] * now[0] + stay * inside) * likelihood[j + 1];
@@ -191,7 +226,7 @@ impl Regimes {
     /// times that step's own, to the likelihood of all that follows this step.
     fn retreat(&self, later: &[f64], out: &mut [f64]) {
         let mut normal = self.remain * later[0];
-        for j in 0..self.factors.len() {
+        for j in 0..self.sizes.len() {
             normal += self.entry[j] * later[j + 1];
             out[j + 1] = (1.0 - self.stay[j]) * later[0] + self.stay[j] * later[j + 1];
         }
@@ -202,8 +237,8 @@ impl Regimes {
     pub fn odds(&self, probability: &[f64]) -> Odds {
         let (mut above, mut below) = (0.0, 0.0);
         let (events, wander) = probability[1..].split_at(self.n_events);
-        for (p, factor) in events.iter().zip(&self.factors) {
-            if *factor > 1.0 {
+        for (p, size) in events.iter().zip(&self.sizes) {
+            if size.is_up() {
                 above += p;
             } else {
                 below += p;

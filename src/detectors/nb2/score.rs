@@ -15,12 +15,10 @@ use crate::{
     math::{nb::NegativeBinomial, special::normal_quantile},
 };
 
-/// Of all false alarms, the share that the odds of an event may have, and the share of the count
-/// alone: the smaller of the two p-values, each over its share, is a valid p-value (weighted
-/// Bonferroni). What is left of 1 is kept for what neither knows: local drift, a season that the
-/// terms cannot follow, the normal weeks at the edges of events.
-const EVENT_SHARE: f64 = 0.5;
-const POINT_SHARE: f64 = 0.25;
+/// Of all false alarms, the share that the odds of an event may have, and the share that the count
+/// alone may have: the smaller of the two p-values over its share is a valid p-value (weighted
+/// Bonferroni). A tenth is kept for the normal weeks at the edges of events.
+const SHARE: f64 = 0.45;
 
 /// The interval's level, with what every cell needs of it.
 #[derive(Clone, Copy, Debug)]
@@ -105,8 +103,8 @@ impl Evidence {
         };
         let Some(regime) = self.regime else { return Some((model, point.0, point.1)) };
         // Two tests of one cell: the smaller p-value, doubled (Bonferroni).
-        let event = (regime.0 - EVENT_SHARE.ln(), regime.1);
-        let point = (point.0 - POINT_SHARE.ln(), point.1);
+        let event = (regime.0 - SHARE.ln(), regime.1);
+        let point = (point.0 - SHARE.ln(), point.1);
         let (ln_p, side) = if event.0 < point.0 { event } else { point };
         Some((model, ln_p.min(0.0), side))
     }
