@@ -7,7 +7,8 @@
 //!
 //! Cases: `year` (52 weeks, all scored), `newest` (156 weeks, the newest 48 one step ahead),
 //! `noufaily` (42 scenarios, the newest 49 weeks, one-sided), `clean` and `clean_newest` (no
-//! events: the share of p <= 0.01 by length and level). `--set "key = value"` changes a parameter of NB2, `--dump DIR`
+//! events: the share of p <= 0.01 by length and level), `speed` (series per CPU-second; each seed is a
+//! panel of `--keys`). `--set "key = value"` changes a parameter of NB2, `--dump DIR`
 //! writes counts, labels and scores for other programs (`benches/peers/nb2_farrington.py`).
 
 #[path = "support/weekly.rs"]
@@ -17,7 +18,7 @@ use std::{fmt::Write, ops::Range, time::Instant};
 
 use anomalist::detectors::{
     Detector, FitContext, FitMask, Scores, ScoringPlan,
-    nb2::{Nb2, Nb2Params},
+    nb2::{Nb2, Nb2Params, Scoring},
 };
 use weekly::{Key, NOUFAILY_NEWEST, NOUFAILY_WEEKS, Spec, Tally};
 
@@ -152,8 +153,50 @@ fn main() {
             let spec = Spec { events_per_key_year: 0.0, ..spec(156) };
             compare(&arguments, &params, |seed| weekly::years(seed, spec), plan, 108..156, false);
         }
+        "speed" => speed(&arguments, spec(52)),
         other => panic!("unknown case {other}"),
     }
+}
+
+/// CPU seconds of all threads of this process so far (user and system, in ticks of 10 ms).
+fn cpu_seconds() -> f64 {
+    let stat = std::fs::read_to_string("/proc/self/stat").expect("Linux");
+    let after_name = stat.rsplit(')').next().expect("a name");
+    after_name.split_whitespace().skip(11).take(2).map(|n| n.parse::<f64>().expect("ticks")).sum::<f64>()
+        / 100.0
+}
+
+/// Series of a year per CPU-second: plain fits, and everything.
+fn speed(arguments: &Arguments, spec: Spec) {
+    let plain = Nb2Params {
+        scoring: Scoring::InSample,
+        mask_rounds: 0,
+        pooling: false,
+        event_scan: false,
+        ..Nb2Params::default()
+    };
+    for (name, params) in [("plain fits", plain), ("the full pipeline", Nb2Params::default())] {
+        let (mut cpu, mut wall, mut series) = (0.0, 0.0, 0);
+        for seed in arguments.seeds.clone() {
+            let keys = weekly::years(seed, spec);
+            let panel = weekly::panel(&keys);
+            let nb2 = Nb2::new(params.clone()).expect("valid parameters");
+            let (mask, context) = (FitMask::all(&panel), FitContext::new(seed));
+            let (start, clock) = (cpu_seconds(), Instant::now());
+            if name == "plain fits" {
+                nb2.fit(&panel, &mask, &context).expect("a fit");
+            } else {
+                let plan = ScoringPlan::CrossFitted { block: 4 };
+                nb2.fit_score(&panel, &mask, plan, &context).expect("a fit");
+            }
+            cpu += cpu_seconds() - start;
+            wall += clock.elapsed().as_secs_f64();
+            series += keys.len();
+        }
+        println!("{name}: {series} series, {:.0} per CPU-second, {wall:.1} s wall", series as f64 / cpu);
+    }
+    let status = std::fs::read_to_string("/proc/self/status").expect("Linux");
+    println!("{}", status.lines().find(|line| line.starts_with("VmHWM")).unwrap_or_default());
 }
 
 fn toml_params(settings: &str) -> Nb2Params {

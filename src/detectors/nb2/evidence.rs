@@ -72,6 +72,7 @@ impl Witness<'_> {
             prediction,
             regime: self.regime(t, n_known, room).filter(|_| (steps.normal)(t)),
             direction: self.params.direction,
+            event_share: self.params.event_share,
         };
         predictions.iter().enumerate().map(evidence).collect()
     }

@@ -214,6 +214,7 @@ impl FittedNb2 {
             prediction: Prediction::NONE,
             regime: None,
             direction: self.params.direction,
+            event_share: self.params.event_share,
         };
         let of_metric = |(place, (&metric, outcome)): (usize, (&usize, &MetricOutcome))| {
             let Some(fit) = outcome.fit() else { return vec![nothing; panel.n_times()] };

@@ -150,7 +150,9 @@ impl<'a> Job<'a> {
                     .zip(odds.get(t))
                     .filter(|_| self.mask.allows(series, t))
                     .map(|(curve, odds)| (curve.ln_p(odds.ln_odds), odds.side));
-                Evidence { prediction: predictions[t], regime, direction: self.params.direction }
+                Evidence { prediction: predictions[t], regime, direction: self.params.direction,
+                    event_share: self.params.event_share,
+                }
             });
         }
         Nb2Series { key: self.panel.keys()[series].clone(), metrics: outcomes }

@@ -44,6 +44,7 @@ pub(super) struct Finding {
 /// | `trend_sd` | 0.2 | prior standard deviation of the trend, log change per period; `inf` = none | above 0 |
 /// | `pooling` | `true` | season, trend and dispersion borrow strength from the other keys of the pair (the series that share all id columns but the last) | |
 /// | `event_scan` | `true` | look for events of some length besides single steps; without it each count is tested alone | |
+/// | `event_share` | 0.5 | the part of the false alarms that events of some length may have; the rest is for single counts, which alone see small outbreaks on large steady counts | above 0 and below 1 |
 /// | `events_per_period` | 1 | how many events a series has in a season, about | above 0, at most 12 |
 /// | `direction` | `"both"` | which deviations count: `"above_expected"` and `"below_expected"` test one side, with more power | |
 /// | `scoring` | `"prequential"` | which fit scores what: see [`Scoring`] | |
@@ -80,6 +81,7 @@ pub struct Nb2Params {
     pub trend_sd: f64,
     pub pooling: bool,
     pub event_scan: bool,
+    pub event_share: f64,
     pub events_per_period: f64,
     pub direction: Direction,
     pub scoring: Scoring,
@@ -108,6 +110,7 @@ impl Default for Nb2Params {
             trend_sd: 0.2,
             pooling: true,
             event_scan: true,
+            event_share: 0.5,
             events_per_period: 1.0,
             direction: Direction::Both,
             scoring: Scoring::Prequential,
@@ -138,7 +141,7 @@ impl Nb2Params {
         let period = self.period_steps.unwrap_or(52.18);
         let k = self.fourier_k.unwrap_or(0);
         let level = self.interval_level;
-        let events = self.events_per_period;
+        let (events, share) = (self.events_per_period, self.event_share);
         let case_steps = self.min_cases_steps as f64;
         let half_life = self.half_life_steps.unwrap_or(f64::INFINITY);
         let rules = [
@@ -147,6 +150,7 @@ impl Nb2Params {
             ((0.5..1.0).contains(&level), "interval_level", level, "at least 0.5 and below 1"),
             (self.season_sd > 0.0, "season_sd", self.season_sd, "above 0 (inf for no prior)"),
             (self.trend_sd > 0.0, "trend_sd", self.trend_sd, "above 0 (inf for no prior)"),
+            (share > 0.0 && share < 1.0, "event_share", share, "above 0 and below 1"),
             (events > 0.0 && events <= 12.0, "events_per_period", events, "above 0, at most 12"),
             (half_life >= 4.0, "half_life_steps", half_life, "at least 4 (inf to forget nothing)"),
             (self.block_steps >= 1, "block_steps", self.block_steps as f64, "at least 1"),
@@ -218,6 +222,8 @@ mod tests {
         wrong(|p| p.interval_level = f64::NAN, "interval_level");
         wrong(|p| p.season_sd = f64::NAN, "season_sd");
         wrong(|p| p.trend_sd = 0.0, "trend_sd");
+        wrong(|p| p.event_share = 1.0, "event_share");
+        wrong(|p| p.event_share = f64::NAN, "event_share");
         wrong(|p| p.events_per_period = 0.0, "events_per_period");
         wrong(|p| p.events_per_period = f64::NAN, "events_per_period");
         wrong(|p| p.half_life_steps = Some(3.9), "half_life_steps");

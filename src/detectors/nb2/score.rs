@@ -15,10 +15,10 @@ use crate::{
     math::{nb::NegativeBinomial, special::normal_quantile},
 };
 
-/// Of all false alarms, the share that the odds of an event may have, and the share that the count
-/// alone may have: the smaller of the two p-values over its share is a valid p-value (weighted
-/// Bonferroni). A tenth is kept for the normal weeks at the edges of events.
-const SHARE: f64 = 0.45;
+/// The share of the nominal false alarms that is given to the two tests of a cell, its event and its
+/// count: the smaller of their p-values, each over its part, is a valid p-value (weighted
+/// Bonferroni). The rest is kept for the normal steps at the edges of events.
+const NOMINAL_SHARE: f64 = 0.9;
 
 /// The interval's level, with what every cell needs of it.
 #[derive(Clone, Copy, Debug)]
@@ -87,6 +87,8 @@ pub(super) struct Evidence {
     pub regime: Option<(f64, i8)>,
     /// Which deviations count.
     pub direction: Direction,
+    /// The part of the false alarms that events may have beside single counts.
+    pub event_share: f64,
 }
 
 impl Evidence {
@@ -102,9 +104,9 @@ impl Evidence {
             Direction::BelowExpected => (tails.ln_lower, side),
         };
         let Some(regime) = self.regime else { return Some((model, point.0, point.1)) };
-        // Two tests of one cell: the smaller p-value, doubled (Bonferroni).
-        let event = (regime.0 - SHARE.ln(), regime.1);
-        let point = (point.0 - SHARE.ln(), point.1);
+        let share = NOMINAL_SHARE * self.event_share;
+        let event = (regime.0 - share.ln(), regime.1);
+        let point = (point.0 - (NOMINAL_SHARE - share).ln(), point.1);
         let (ln_p, side) = if event.0 < point.0 { event } else { point };
         Some((model, ln_p.min(0.0), side))
     }
