@@ -70,12 +70,14 @@ const CRATES: &[(&str, &[&str])] = &[
     ("wgpu", &["device"]),
     ("clap", &["cli"]),
     ("indicatif", &["cli"]),
+    ("ctrlc", &["cli"]),
     ("plotters", &["report"]),
     ("polars", &["source", "panel", "sink"]),
     ("csv", &["source", "sink"]),
 ];
 
-const DETECTORS: &[&str] = &["lstm_autoencoder", "nb2", "seasonal_profile", "zscore", "rolling"];
+const DETECTORS: &[&str] =
+    &["lstm_autoencoder", "nb2", "seasonal_profile", "prophet", "zscore", "rolling"];
 
 struct File {
     /// Path inside `src`, with `/`.

@@ -25,8 +25,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     detectors::{
-        DetectorName, lstm_autoencoder::LstmParams, nb2::Nb2Params, rolling::RollingParams,
-        seasonal_profile::SeasonalProfileParams, zscore::ZscoreParams,
+        DetectorName, lstm_autoencoder::LstmParams, nb2::Nb2Params, prophet::ProphetParams,
+        rolling::RollingParams, seasonal_profile::SeasonalProfileParams, zscore::ZscoreParams,
     },
     device::DeviceChoice,
     ensemble::{CalibrationParams, DecisionParams},
@@ -54,6 +54,7 @@ pub struct Config {
     pub nb2: Nb2Params,
     pub lstm_autoencoder: LstmParams,
     pub seasonal_profile: SeasonalProfileParams,
+    pub prophet: ProphetParams,
     pub zscore: ZscoreParams,
     pub rolling: RollingParams,
     pub report: ReportSection,
@@ -76,6 +77,7 @@ impl Default for Config {
             nb2: Nb2Params::default(),
             lstm_autoencoder: LstmParams::default(),
             seasonal_profile: SeasonalProfileParams::default(),
+            prophet: ProphetParams::default(),
             zscore: ZscoreParams::default(),
             rolling: RollingParams::default(),
             report: ReportSection::default(),
@@ -247,6 +249,7 @@ impl Config {
             found
                 .extend(problems.into_iter().map(|(key, text)| (format!("{section}.{key}"), text)));
         }
+        found.extend(self.prophet.check().into_iter().map(|(k, t)| (format!("prophet.{k}"), t)));
         found.extend(self.zscore.check().into_iter().map(|(k, t)| (format!("zscore.{k}"), t)));
         found.extend(self.report.check().into_iter().map(|(k, t)| (format!("report.{k}"), t)));
         let output = self.output.check(&self.panel);

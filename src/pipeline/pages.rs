@@ -247,6 +247,7 @@ impl<'a> LevelPage<'a> {
         match first.map(|member| member.name) {
             Some(DetectorName::Nb2) => self.config.nb2.interval_level,
             Some(DetectorName::SeasonalProfile) => self.config.seasonal_profile.interval_level,
+            Some(DetectorName::Prophet) => self.config.prophet.interval_level,
             Some(DetectorName::Zscore) => self.config.zscore.interval_level,
             _ => f64::NAN,
         }

@@ -5,8 +5,8 @@ use crate::{
     config::Config,
     detectors::{
         Detector, DetectorError, DetectorName, lstm_autoencoder::LstmAutoencoder, nb2::Nb2,
-        rolling::RollingDetector, seasonal_profile::SeasonalProfileDetector,
-        zscore::ZscoreDetector,
+        prophet::ProphetDetector, rolling::RollingDetector,
+        seasonal_profile::SeasonalProfileDetector, zscore::ZscoreDetector,
     },
 };
 
@@ -23,6 +23,7 @@ pub fn build(name: DetectorName, config: &Config) -> Result<Box<dyn Detector>, D
         DetectorName::SeasonalProfile => {
             Box::new(SeasonalProfileDetector::new(config.seasonal_profile.clone())?)
         }
+        DetectorName::Prophet => Box::new(ProphetDetector::new(config.prophet.clone())?),
         DetectorName::Zscore => Box::new(ZscoreDetector::new(config.zscore.clone())?),
         DetectorName::Rolling => Box::new(RollingDetector::new(config.rolling.clone())?),
     })

@@ -79,7 +79,7 @@ pub fn detect(job: &Job, checkpoint: &Path) -> Result<RunSummary, PipelineError>
     stage.warnings.extend(overruled(&trained, &job.config));
     let loaded = stage.load()?;
     let config = in_force(trained, &job.config);
-    let (context, _) = stage.context()?;
+    let context = stage.context();
     let mut levels = Vec::with_capacity(loaded.panels.len());
     for panel in &loaded.panels {
         let state = matching_level(&kept, panel, checkpoint)?;

@@ -52,7 +52,7 @@ pub(super) struct Stage<'a> {
     pub(super) warnings: Vec<String>,
     /// What `detect` scores with.
     pub(super) checkpoint: Option<PathBuf>,
-    device: Option<device::ComputeDevice>,
+    device: device::ComputeDevice,
 }
 
 impl<'a> Stage<'a> {
@@ -66,14 +66,19 @@ impl<'a> Stage<'a> {
         for path in [&source.path, &source.labels, &source.known_events].into_iter().flatten() {
             spare(&job.out, Path::new(path))?;
         }
+        // Before anything is read: who asked for a device that is not there need not wait.
+        let (device, warnings) = device::choose(job.config.device)?;
+        for warning in &warnings {
+            tracing::warn!("{warning}");
+        }
         Ok(Self {
             job,
             command,
             dir: PartialDir::begin(&job.out, marker)?,
             clock: Clock::start(),
-            warnings: Vec::new(),
+            warnings,
             checkpoint: None,
-            device: None,
+            device,
         })
     }
 
@@ -108,25 +113,17 @@ impl<'a> Stage<'a> {
         }
     }
 
-    pub(super) fn context(&mut self) -> Result<(FitContext, String), PipelineError> {
-        let (device, warnings) = device::choose(self.job.config.device)?;
-        for warning in &warnings {
-            tracing::warn!("{warning}");
-        }
-        self.warnings.extend(warnings);
-        let name = device.name().to_string();
-        self.device = Some(device.clone());
-        let context = FitContext {
+    pub(super) fn context(&self) -> FitContext {
+        FitContext {
             seed: self.job.config.seed,
-            device,
+            device: self.device.clone(),
             progress: self.job.progress.clone(),
             cancelled: self.job.cancelled.clone(),
-        };
-        Ok((context, name))
+        }
     }
 
     pub(super) fn fit(&mut self, loaded: &Loaded) -> Result<Vec<LevelRun>, PipelineError> {
-        let (context, _) = self.context()?;
+        let context = self.context();
         let mut levels = Vec::with_capacity(loaded.panels.len());
         for panel in &loaded.panels {
             levels.push(level::fit_level(
@@ -148,15 +145,11 @@ impl<'a> Stage<'a> {
         }
     }
 
-    fn device_name(&self) -> String {
-        self.device.as_ref().map_or_else(|| "cpu".to_string(), |device| device.name().to_string())
-    }
-
     pub(super) fn origin(&self, loaded: &Loaded) -> Origin {
         Origin {
             version: env!("CARGO_PKG_VERSION").into(),
             seed: self.job.config.seed,
-            device: self.device_name(),
+            device: self.device.name().to_string(),
             data_fingerprint: loaded.summary.fingerprint.clone(),
         }
     }
@@ -215,7 +208,7 @@ impl<'a> Stage<'a> {
             name: self.job.config.name.clone(),
             command: self.command.into(),
             version: env!("CARGO_PKG_VERSION").into(),
-            device: self.device_name(),
+            device: self.device.name().to_string(),
             seed: self.job.config.seed,
             checkpoint: self.checkpoint.clone(),
             input: loaded.input.clone(),
