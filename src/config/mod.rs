@@ -30,6 +30,7 @@ use crate::{
     },
     device::DeviceChoice,
     ensemble::{CalibrationParams, DecisionParams},
+    evaluation::inject::InjectParams,
 };
 
 /// A whole experiment.
@@ -56,6 +57,8 @@ pub struct Config {
     pub seasonal_profile: SeasonalProfileParams,
     pub zscore: ZscoreParams,
     pub rolling: RollingParams,
+    /// What `anomalist inject` puts into a copy of the data.
+    pub inject: InjectParams,
     pub report: ReportSection,
     pub output: OutputSection,
 }
@@ -78,6 +81,7 @@ impl Default for Config {
             seasonal_profile: SeasonalProfileParams::default(),
             zscore: ZscoreParams::default(),
             rolling: RollingParams::default(),
+            inject: InjectParams::default(),
             report: ReportSection::default(),
             output: OutputSection::default(),
         }
@@ -248,6 +252,7 @@ impl Config {
                 .extend(problems.into_iter().map(|(key, text)| (format!("{section}.{key}"), text)));
         }
         found.extend(self.zscore.check().into_iter().map(|(k, t)| (format!("zscore.{k}"), t)));
+        found.extend(self.inject.check().into_iter().map(|(k, t)| (format!("inject.{k}"), t)));
         found.extend(self.report.check().into_iter().map(|(k, t)| (format!("report.{k}"), t)));
         let output = self.output.check(&self.panel);
         found.extend(output.into_iter().map(|(k, t)| (format!("output.{k}"), t)));
