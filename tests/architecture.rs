@@ -40,7 +40,17 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("checkpoint", &["detectors", "ensemble", "panel", "math", "config"]),
     (
         "config",
-        &["source", "panel", "detectors", "ensemble", "features", "device", "math", "report"],
+        &[
+            "source",
+            "panel",
+            "detectors",
+            "ensemble",
+            "evaluation",
+            "features",
+            "device",
+            "math",
+            "report",
+        ],
     ),
     (
         "pipeline",

@@ -6,9 +6,9 @@ use super::{
     CliError, Outcome,
     args::{
         ChartFormatArg, Cli, Command, ConfigArgs, ConfigCommand, DataFormat, GenerateArgs,
-        GenerateKind, ReportArgs, SeverityArg, parse_sets,
+        GenerateKind, InjectArgs, ReportArgs, SeverityArg, parse_sets,
     },
-    interrupt,
+    inject_text, interrupt,
     progress::Bars,
     text,
 };
@@ -43,9 +43,10 @@ pub fn dispatch(cli: Cli) -> Result<Outcome, CliError> {
                     "detect needs data to score: give --input PATH".into(),
                 ));
             }
-            let summary = pipeline::detect(&job, &args.checkpoint)?;
+            let summary = pipeline::detect(&job, &args.checkpoint, args.allow_unready)?;
             finish(&summary, args.fail_on, show)
         }
+        Command::Inject(args) => inject(args, show),
         Command::Generate(args) => generate(&args, show),
         Command::Report(args) => report(&args, show),
         Command::Devices => devices(show),
@@ -101,6 +102,19 @@ fn finish(
     }
     let found = fail_on.is_some_and(|severity| text::has_at_least(summary, severity.as_str()));
     Ok(if found { Outcome::Found } else { Outcome::Done })
+}
+
+fn inject(mut args: InjectArgs, show: Show) -> Result<Outcome, CliError> {
+    if let Some(repeats) = args.repeats {
+        args.config.set.push(format!("inject.repeats={repeats}"));
+    }
+    let summary = pipeline::inject(&job(&args.config, "-inject", show)?)?;
+    if show.json {
+        print_json(&summary)?;
+    } else {
+        print(&inject_text::summary(&summary, show.quiet))?;
+    }
+    Ok(Outcome::Done)
 }
 
 fn generate(args: &GenerateArgs, show: Show) -> Result<Outcome, CliError> {

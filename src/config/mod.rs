@@ -30,6 +30,7 @@ use crate::{
     },
     device::DeviceChoice,
     ensemble::{CalibrationParams, DecisionParams},
+    evaluation::inject::InjectParams,
 };
 
 /// A whole experiment.
@@ -57,6 +58,8 @@ pub struct Config {
     pub prophet: ProphetParams,
     pub zscore: ZscoreParams,
     pub rolling: RollingParams,
+    /// What `anomalist inject` puts into a copy of the data.
+    pub inject: InjectParams,
     pub report: ReportSection,
     pub output: OutputSection,
 }
@@ -80,6 +83,7 @@ impl Default for Config {
             prophet: ProphetParams::default(),
             zscore: ZscoreParams::default(),
             rolling: RollingParams::default(),
+            inject: InjectParams::default(),
             report: ReportSection::default(),
             output: OutputSection::default(),
         }
@@ -251,6 +255,7 @@ impl Config {
         }
         found.extend(self.prophet.check().into_iter().map(|(k, t)| (format!("prophet.{k}"), t)));
         found.extend(self.zscore.check().into_iter().map(|(k, t)| (format!("zscore.{k}"), t)));
+        found.extend(self.inject.check().into_iter().map(|(k, t)| (format!("inject.{k}"), t)));
         found.extend(self.report.check().into_iter().map(|(k, t)| (format!("report.{k}"), t)));
         let output = self.output.check(&self.panel);
         found.extend(output.into_iter().map(|(k, t)| (format!("output.{k}"), t)));

@@ -5,6 +5,8 @@
 //! cells of a scope: the training part, warm-up and the weeks in which a model may relearn are left
 //! out by the caller.
 
+pub mod inject;
+
 mod curve;
 mod events;
 

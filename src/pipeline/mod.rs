@@ -9,11 +9,15 @@
 //! flags    verdicts -> columns of the flags files
 //! write    flags, charts, page, log into a directory
 //! stage    one command from a job to a directory that appears whole or not at all
+//! admission which way a fitted level's scores point, before its checkpoint is ready
+//! inject   what a config finds of anomalies that are put into a copy of the data
 //! run      the commands: run, train, detect, report
 //! ```
 
+mod admission;
 mod error;
 mod flags;
+mod inject;
 mod level;
 mod load;
 mod pages;
@@ -25,6 +29,7 @@ mod summary;
 mod write;
 
 pub use error::PipelineError;
+pub use inject::{INJECT_FILE, InjectLevel, InjectSummary, SmallestSummary, inject};
 pub use load::{GeneratedFiles, generate};
 pub use run::{Job, detect, report, run, train};
 pub use summary::{
@@ -33,4 +38,5 @@ pub use summary::{
 pub use write::RUN_FILE;
 
 pub use crate::detectors::{Progress, Silent};
+pub use crate::ensemble::{RuleSummary, StepAlerts};
 pub use crate::report::ChartFormat;

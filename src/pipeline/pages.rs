@@ -15,7 +15,7 @@ use super::{
 use crate::{
     config::Config,
     detectors::DetectorName,
-    ensemble::{AnomalyType, Direction, Severity},
+    ensemble::{AnomalyType, Direction, RuleSummary, Severity},
     panel::{Panel, Step},
     report::{
         AnomalyRow, Heatmap, HeatmapRow, LevelReport, Mark, MetricTable, ReconstructionPanel,
@@ -283,7 +283,9 @@ impl<'a> LevelPage<'a> {
     /// rises with the error.
     fn threshold(&self, member: &MemberRun, s: usize, error: &[f64]) -> f64 {
         let Some(calibration) = self.level.calibrations.get(&member.name) else { return f64::NAN };
-        let wanted = (1.0 - self.config.decision.level).ln();
+        let out = self.level.output.members.iter().find(|out| out.name == member.name);
+        // Of the newest step, where the rule has another threshold in each.
+        let Some(&wanted) = out.and_then(|out| out.ln_threshold.last()) else { return f64::NAN };
         let log_p = |value: f64| {
             let raw = Array2::from_elem((1, 1), value);
             calibration.log_p_of(raw.view(), &[self.level.places[s]]).log_p[[0, 0]]
@@ -359,14 +361,19 @@ fn clock(panel: &Panel) -> String {
 fn facts(summary: &RunSummary) -> Vec<(String, String)> {
     let fact = |name: &str, value: String| (name.to_string(), value);
     let rejected: u64 = summary.rejected.values().sum();
-    vec![
+    let newest = summary.levels.iter().filter_map(|level| {
+        let newest = level.rules.first()?.newest.as_ref()?;
+        Some(fact(&format!("level {}, {}", level.level, newest.step), newest.sentence()))
+    });
+    let facts = vec![
         fact("version", summary.version.clone()),
         fact("device", summary.device.clone()),
         fact("seed", summary.seed.to_string()),
         fact("rows", summary.rows.to_string()),
         fact("rejected rows", rejected.to_string()),
         fact("data fingerprint", summary.data_fingerprint.chars().take(16).collect()),
-    ]
+    ];
+    newest.chain(facts).collect()
 }
 
 fn training(level: &LevelRun) -> Option<TrainingCurve> {
@@ -378,6 +385,43 @@ fn training(level: &LevelRun) -> Option<TrainingCurve> {
         best_epoch: Some(curve.best_epoch),
         ended: curve.stopped.clone().unwrap_or_default(),
     })
+}
+
+/// What the decision rules did at a level, the ensemble's and each detector's.
+fn rules_table(level: &LevelSummary) -> MetricTable {
+    let cells = |rule: &RuleSummary| {
+        let mut cells = vec![
+            rule.who.clone(),
+            format!("{}, {}", rule.rule, rule.setting),
+            rule.cells.to_string(),
+            rule.alerts.to_string(),
+            format!("{:.1}", rule.expected_false),
+        ];
+        cells.extend(match &rule.newest {
+            Some(newest) => [
+                format!("{}: {}", newest.step, newest.sentence()),
+                format!("{:.3}", newest.threshold),
+            ],
+            None => ["–".to_string(), "–".to_string()],
+        });
+        cells
+    };
+    MetricTable {
+        title: format!("Decision rules, level {}", level.level),
+        columns: [
+            "who",
+            "rule",
+            "points",
+            "alerts",
+            "expected false, at most",
+            "newest step",
+            "score needed there",
+        ]
+        .map(String::from)
+        .to_vec(),
+        rows: level.rules.iter().map(cells).collect(),
+        note: "Points in training are left out. Expected false alerts are those that honest p-values would let through on average; what they keep of that is in the table of calibration.".into(),
+    }
 }
 
 /// The tables of figures of one level.
@@ -414,6 +458,9 @@ fn tables(level: &LevelSummary) -> Vec<MetricTable> {
                 .collect(),
             note: "Points in training are left out. Event recall: share of labelled events with at least one flag inside.".into(),
         });
+    }
+    if !level.rules.is_empty() {
+        tables.push(rules_table(level));
     }
     if !level.calibration.is_empty() {
         let labelled = level.calibration.iter().any(|row| row.labelled);

@@ -40,6 +40,7 @@ pub fn summarise(level: &LevelRun, labels: Option<&[Interval]>, seed: u64) -> Le
         fallbacks: fallbacks(level),
         skipped: level.skipped.iter().map(|(name, why)| (name.to_string(), why.clone())).collect(),
         training: training(level),
+        rules: level.rules.clone(),
         calibration: calibration(level, truth.as_ref()),
         quality: truth.as_ref().map(|truth| quality(level, truth, seed)).unwrap_or_default(),
     }

@@ -8,18 +8,20 @@ use std::{
 };
 
 use super::{
-    Job, PipelineError, RunSummary, flags,
+    Job, PipelineError, RunSummary,
+    admission::{self, Admission},
+    flags,
     level::{self, LevelRun},
     load::{self, Loaded},
-    pages, quality,
+    pages, quality, registry,
     summary::{FallbackNote, LevelSummary},
     write,
 };
 use crate::{
-    checkpoint::Origin,
+    checkpoint::{Checkpoint, Origin, Readiness},
     config::Config,
     detectors::{DetectorError, FitContext},
-    device,
+    device::{self, ComputeDevice},
     sink::PartialDir,
 };
 
@@ -52,7 +54,9 @@ pub(super) struct Stage<'a> {
     pub(super) warnings: Vec<String>,
     /// What `detect` scores with.
     pub(super) checkpoint: Option<PathBuf>,
-    device: device::ComputeDevice,
+    device: ComputeDevice,
+    /// What makes the detectors.
+    pub(super) build: level::Build,
 }
 
 impl<'a> Stage<'a> {
@@ -79,14 +83,18 @@ impl<'a> Stage<'a> {
             warnings,
             checkpoint: None,
             device,
+            build: registry::build,
         })
     }
 
     pub(super) fn load(&mut self) -> Result<Loaded, PipelineError> {
         let dir = self.dir.path();
-        // Generated data are part of a run, but a checkpoint travels without them.
+        // Generated data are part of a run, but a checkpoint travels without them, and an injection
+        // test is not about them.
         let scratch = match self.command {
-            "train" => Some(tempfile::tempdir().map_err(PipelineError::io(std::env::temp_dir()))?),
+            "train" | "inject" => {
+                Some(tempfile::tempdir().map_err(PipelineError::io(std::env::temp_dir()))?)
+            }
             _ => None,
         };
         let loaded = load::load(
@@ -126,15 +134,54 @@ impl<'a> Stage<'a> {
         let context = self.context();
         let mut levels = Vec::with_capacity(loaded.panels.len());
         for panel in &loaded.panels {
-            levels.push(level::fit_level(
+            levels.push(level::fit_level_with(
+                self.build,
                 &self.job.config,
                 panel.clone(),
                 &loaded.known_events,
                 &context,
             )?);
         }
+        level::decide_levels(&self.job.config, &mut levels)?;
         self.clock.lap("fit and score");
         Ok(levels)
+    }
+
+    /// The checkpoint of the levels, with the verdict of the admission test.
+    pub(super) fn checkpoint(
+        &mut self,
+        config: &Config,
+        loaded: &Loaded,
+        levels: &[LevelRun],
+    ) -> Result<Checkpoint, PipelineError> {
+        let context = self.context();
+        let mut found = Admission::default();
+        let mut states = Vec::with_capacity(levels.len());
+        for level in levels {
+            let state = level.state()?;
+            let here = admission::test(self.build, config, level, &state, &context)?;
+            found.refused.extend(here.refused);
+            found.untested.extend(here.untested);
+            states.push(state);
+        }
+        self.clock.lap("admission test");
+        self.warnings.extend(
+            found
+                .refused
+                .iter()
+                .map(|reason| format!("{reason}: the checkpoint is not marked as ready")),
+        );
+        self.warnings.extend(found.untested.iter().cloned());
+        Ok(Checkpoint {
+            origin: self.origin(loaded),
+            readiness: Readiness {
+                ready: found.refused.is_empty(),
+                not_ready_because: found.refused,
+                untested: found.untested,
+            },
+            config: config.to_toml().map_err(|error| PipelineError::Other(error.to_string()))?,
+            levels: states,
+        })
     }
 
     fn check_cancelled(&self) -> Result<(), DetectorError> {
@@ -145,7 +192,7 @@ impl<'a> Stage<'a> {
         }
     }
 
-    pub(super) fn origin(&self, loaded: &Loaded) -> Origin {
+    fn origin(&self, loaded: &Loaded) -> Origin {
         Origin {
             version: env!("CARGO_PKG_VERSION").into(),
             seed: self.job.config.seed,
@@ -167,6 +214,7 @@ impl<'a> Stage<'a> {
                 format!("level {}: {detector} did not run: {reason}", level.level)
             }));
         }
+        warnings.extend(levels.iter().flat_map(|level| level.rule_notes.iter().cloned()));
         warnings.extend(summaries.iter().filter(|level| level.points == 0).map(|level| {
             format!("level {}: no point could be scored: the series are too short", level.level)
         }));

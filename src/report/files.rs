@@ -33,6 +33,17 @@ pub enum ChartFormat {
     Both,
 }
 
+impl ChartFormat {
+    /// The extensions of its files.
+    pub(crate) fn extensions(self) -> &'static [&'static str] {
+        match self {
+            Self::Png => &["png"],
+            Self::Svg => &["svg"],
+            Self::Both => &["png", "svg"],
+        }
+    }
+}
+
 /// A picture and its file stem.
 pub(crate) type Named<'a> = (String, Box<dyn Picture + 'a>);
 
@@ -72,11 +83,7 @@ pub fn write_charts(
 ) -> Result<Vec<PathBuf>, ReportError> {
     fs::create_dir_all(dir)
         .map_err(|source| ReportError::Write { path: dir.to_path_buf(), source })?;
-    let extensions: &[&str] = match format {
-        ChartFormat::Png => &["png"],
-        ChartFormat::Svg => &["svg"],
-        ChartFormat::Both => &["png", "svg"],
-    };
+    let extensions = format.extensions();
     let mut pictures = level_pictures(data)?;
     if let Some(curve) = &data.training {
         pictures.push(("training_curve".to_string(), Box::new(TrainingPicture::new(curve))));
@@ -102,7 +109,7 @@ pub fn write_charts(
     Ok(jobs.into_iter().map(|(_, path)| path).collect())
 }
 
-fn write_one(picture: &dyn Picture, path: &Path) -> Result<(), ReportError> {
+pub(crate) fn write_one(picture: &dyn Picture, path: &Path) -> Result<(), ReportError> {
     if path.extension().is_some_and(|extension| extension == "png") {
         return to_png(picture, path);
     }
