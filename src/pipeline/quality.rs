@@ -151,7 +151,7 @@ fn quality(level: &LevelRun, truth: &Truth, seed: u64) -> Vec<QualityRow> {
     let all = scope(level);
     let outside = Zip::from(&all).and(&level.known).map_collect(|&counts, &known| counts && !known);
     let any_known = level.known.iter().any(|known| *known);
-    let steps_per_year = level.panel.calendar().step().per_year();
+    let step = level.panel.calendar().step();
     let row = |who: &str,
                scope: &str,
                cells: &Array2<bool>,
@@ -163,7 +163,7 @@ fn quality(level: &LevelRun, truth: &Truth, seed: u64) -> Vec<QualityRow> {
             scope: cells,
             flags,
             score,
-            steps_per_year,
+            step,
         };
         QualityRow { who: who.into(), scope: scope.into(), figures: evaluate(&input).figures() }
     };
