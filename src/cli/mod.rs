@@ -6,6 +6,7 @@
 
 mod args;
 mod commands;
+mod evaluation_text;
 mod interrupt;
 mod progress;
 mod text;

@@ -7,15 +7,20 @@
 //! quality  verdicts + labels -> figures
 //! pages    verdicts -> what the report draws
 //! flags    verdicts -> columns of the flags files
+//! kept     verdicts -> what a run keeps to be measured later
 //! write    flags, charts, page, log into a directory
 //! stage    one command from a job to a directory that appears whole or not at all
 //! run      the commands: run, train, detect, report
+//! evaluate a finished run + labels -> metrics.json and charts
 //! ```
 
 mod error;
+mod evaluate;
 mod flags;
+mod kept;
 mod level;
 mod load;
+mod metrics;
 mod pages;
 mod quality;
 mod registry;
@@ -25,7 +30,10 @@ mod summary;
 mod write;
 
 pub use error::PipelineError;
+pub use evaluate::{EvaluateJob, METRICS_FILE, evaluate};
+pub use level::{LevelRun, MemberRun, fit_level};
 pub use load::{GeneratedFiles, generate};
+pub use metrics::{CalibrationMetrics, LevelMetrics, Metrics, ScorerMetrics};
 pub use run::{Job, detect, report, run, train};
 pub use summary::{
     CalibrationRow, FallbackNote, LevelSummary, QualityRow, RunSummary, TrainingSummary,

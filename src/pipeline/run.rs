@@ -8,6 +8,7 @@ use std::{
 
 use super::{
     PipelineError, RunSummary,
+    kept::KeptLevel,
     level::{self, LevelRun},
     stage::{Stage, spare},
     write::{self, REPORT_FILE, RUN_FILE},
@@ -53,7 +54,8 @@ pub fn train(job: &Job) -> Result<RunSummary, PipelineError> {
     let levels = stage.fit(&loaded)?;
     let config = replayable(&job.config);
     checkpoint_of(&config, &stage.origin(&loaded), &levels)?.write_into(stage.dir.path())?;
-    let mut summary = stage.summary(&loaded, &levels);
+    let kept: Vec<KeptLevel> = levels.iter().map(|run| KeptLevel::of(&config, run)).collect();
+    let mut summary = stage.summary(&loaded, &levels, &kept);
     if job.config.source.path.is_none() {
         summary.input = PathBuf::from("generated");
     }

@@ -4,6 +4,8 @@ use std::{collections::BTreeMap, path::PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use super::metrics::LevelMetrics;
+
 /// Everything that is known of a run beside its tables and pictures.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct RunSummary {
@@ -53,6 +55,9 @@ pub struct LevelSummary {
     pub calibration: Vec<CalibrationRow>,
     /// Figures against the labels, when there are labels at this level.
     pub quality: Vec<QualityRow>,
+    /// The level's part of `metrics.json`, which holds more than `run.json`.
+    #[serde(skip)]
+    pub metrics: LevelMetrics,
 }
 
 /// Series that a simpler detector stands in for, with one reason as an example.

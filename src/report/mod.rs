@@ -22,6 +22,9 @@ mod canvas;
 mod data;
 mod decimate;
 mod error;
+mod evaluation;
+mod evaluation_curves;
+mod evaluation_events;
 mod files;
 mod fonts;
 mod format;
@@ -40,5 +43,6 @@ pub use data::{
     ReportData, SeriesChart, SeriesTally, TrainingCurve, file_stem, rank,
 };
 pub use error::ReportError;
+pub use evaluation::{EvaluationCharts, KindRecall, write_evaluation};
 pub use files::{CHART_WIDTH, ChartFormat, write_charts};
 pub use page::{MAX_PAGE_CHARTS, MAX_PAGE_ROWS, page, write_page};
