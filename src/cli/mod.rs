@@ -6,6 +6,7 @@
 
 mod args;
 mod commands;
+mod evaluation_text;
 mod inject_text;
 mod interrupt;
 mod progress;

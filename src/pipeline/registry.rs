@@ -28,3 +28,14 @@ pub fn build(name: DetectorName, config: &Config) -> Result<Box<dyn Detector>, D
         DetectorName::Rolling => Box::new(RollingDetector::new(config.rolling.clone())?),
     })
 }
+
+/// The level that a detector's `lower` and `upper` promise; `None` where they promise none.
+pub fn interval_level(name: DetectorName, config: &Config) -> Option<f64> {
+    match name {
+        DetectorName::Nb2 => Some(config.nb2.interval_level),
+        DetectorName::SeasonalProfile => Some(config.seasonal_profile.interval_level),
+        DetectorName::Prophet => Some(config.prophet.interval_level),
+        DetectorName::Zscore => Some(config.zscore.interval_level),
+        _ => None,
+    }
+}

@@ -8,6 +8,7 @@ use std::{
 
 use super::{
     PipelineError, RunSummary,
+    kept::KeptLevel,
     level::{self, Build},
     registry,
     stage::{Stage, spare},
@@ -62,7 +63,8 @@ pub(super) fn train_with(job: &Job, build: Build) -> Result<RunSummary, Pipeline
     let config = replayable(&job.config);
     let checkpoint = stage.checkpoint(&config, &loaded, &levels)?;
     checkpoint.write_into(stage.dir.path())?;
-    let mut summary = stage.summary(&loaded, &levels);
+    let kept: Vec<KeptLevel> = levels.iter().map(|run| KeptLevel::of(&config, run)).collect();
+    let mut summary = stage.summary(&loaded, &levels, &kept);
     if job.config.source.path.is_none() {
         summary.input = PathBuf::from("generated");
     }

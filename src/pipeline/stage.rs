@@ -10,7 +10,8 @@ use std::{
 use super::{
     Job, PipelineError, RunSummary,
     admission::{self, Admission},
-    flags,
+    evaluate, flags,
+    kept::{self, KeptLevel},
     level::{self, LevelRun},
     load::{self, Loaded},
     pages, quality, registry,
@@ -201,11 +202,17 @@ impl<'a> Stage<'a> {
         }
     }
 
-    pub(super) fn summary(&self, loaded: &Loaded, levels: &[LevelRun]) -> RunSummary {
+    pub(super) fn summary(
+        &self,
+        loaded: &Loaded,
+        levels: &[LevelRun],
+        kept: &[KeptLevel],
+    ) -> RunSummary {
         let labels = loaded.labels.as_deref();
         let summaries: Vec<LevelSummary> = levels
             .iter()
-            .map(|level| quality::summarise(level, labels, self.job.config.seed))
+            .zip(kept)
+            .map(|(level, kept)| quality::summarise(level, kept, labels, self.job.config.seed))
             .collect();
         let mut warnings = self.warnings.clone();
         for level in &summaries {
@@ -302,13 +309,23 @@ impl<'a> Stage<'a> {
         let path = dir.join("config.toml");
         fs::write(&path, text).map_err(PipelineError::io(&path))?;
 
-        let summary = self.summary(loaded, levels);
+        let kept: Vec<KeptLevel> = levels.iter().map(|run| KeptLevel::of(&config, run)).collect();
+        kept::write_scores(&kept, &dir)?;
+        let summary = self.summary(loaded, levels, &kept);
+        drop(kept);
+        if summary.levels.iter().any(|level| !level.metrics.scorers.is_empty()) {
+            let levels = summary.levels.iter().map(|level| level.metrics.clone()).collect();
+            let metrics = evaluate::metrics(&summary, levels, PathBuf::new());
+            write::write_json(&dir.join(evaluate::METRICS_FILE), &metrics)?;
+        }
+        self.clock.lap("measure");
         let mut data = pages::report_data(&config, loaded, levels, &summary);
         write::write_json(&dir.join(write::REPORT_FILE), &data)?;
         write::draw(&mut data, &dir, config.report.format, self.job.progress.as_ref())?;
         self.clock.lap("draw");
 
-        let timings = self.clock.laps.iter().filter(|(n, _)| n == "draw").cloned();
+        let late = ["measure", "draw"];
+        let timings = self.clock.laps.iter().filter(|(n, _)| late.contains(&n.as_str())).cloned();
         let mut summary = summary;
         summary.timings.extend(timings);
         summary.input = published(&summary.input, &dir, &self.job.out);

@@ -23,6 +23,9 @@ mod data;
 mod decimate;
 mod detection_chart;
 mod error;
+mod evaluation;
+mod evaluation_curves;
+mod evaluation_events;
 mod files;
 mod fonts;
 mod format;
@@ -42,5 +45,6 @@ pub use data::{
 };
 pub use detection_chart::{DetectionChart, write_detection_charts};
 pub use error::ReportError;
+pub use evaluation::{EvaluationCharts, KindRecall, write_evaluation};
 pub use files::{CHART_WIDTH, ChartFormat, write_charts};
 pub use page::{MAX_PAGE_CHARTS, MAX_PAGE_ROWS, page, write_page};

@@ -16,6 +16,7 @@ use ndarray::{Array2, Array3};
 
 use super::{
     Job, PipelineError,
+    kept::KeptLevel,
     level::{self, LevelRun},
     load::{self, Loaded},
     stage::Stage,
@@ -59,7 +60,8 @@ pub fn inject(job: &Job) -> Result<InjectSummary, PipelineError> {
         .map(|test| reach(config, test, &loaded.known_events, &context))
         .collect::<Result<Vec<_>, _>>()?;
     stage.clock.lap("smallest spikes and drops");
-    let mut told = stage.summary(&loaded, &base);
+    let kept: Vec<KeptLevel> = base.iter().map(|run| KeptLevel::of(config, run)).collect();
+    let mut told = stage.summary(&loaded, &base, &kept);
     if config.source.path.is_none() {
         told.input = "generated".into();
     }
