@@ -5,9 +5,13 @@
 //! cells of a scope: the training part, warm-up and the weeks in which a model may relearn are left
 //! out by the caller.
 
+mod alert_diff;
+mod bootstrap;
 mod curve;
 mod events;
 
+pub use alert_diff::{AlertChange, AlertSide, Change, Verdicts, alert_diff};
+pub use bootstrap::{Bootstrap, Difference, Figure, RunSample};
 pub use curve::{auc_pr, auc_roc};
 pub use events::{Event, EventFigures, event_figures};
 
