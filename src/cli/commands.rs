@@ -12,6 +12,7 @@ use super::{
         ChartFormatArg, Cli, Command, ConfigArgs, ConfigCommand, DataFormat, GenerateArgs,
         GenerateKind, ReportArgs, SeverityArg, parse_sets,
     },
+    compare,
     progress::Bars,
     text,
 };
@@ -51,6 +52,7 @@ pub fn dispatch(cli: Cli) -> Result<Outcome, CliError> {
         }
         Command::Generate(args) => generate(&args, show),
         Command::Report(args) => report(&args, show),
+        Command::Compare(args) => compare::run(&args, show.json, show.quiet),
         Command::Devices => devices(show),
         Command::Config(ConfigCommand::Check { config }) => check(&config, show),
         Command::Config(ConfigCommand::Show { preset }) => show_preset(preset.as_deref(), show),
@@ -232,11 +234,11 @@ fn show_preset(name: Option<&str>, show: Show) -> Result<Outcome, CliError> {
     Ok(Outcome::Done)
 }
 
-fn print(text: &str) -> Result<(), CliError> {
+pub(super) fn print(text: &str) -> Result<(), CliError> {
     Ok(std::io::stdout().lock().write_all(text.as_bytes())?)
 }
 
-fn print_json<T: serde::Serialize>(value: &T) -> Result<(), CliError> {
+pub(super) fn print_json<T: serde::Serialize>(value: &T) -> Result<(), CliError> {
     let text = serde_json::to_string_pretty(value).map_err(std::io::Error::from)?;
     print(&format!("{text}\n"))
 }

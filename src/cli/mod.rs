@@ -5,6 +5,7 @@
 
 mod args;
 mod commands;
+mod compare;
 mod progress;
 mod text;
 
@@ -33,12 +34,14 @@ enum Outcome {
     Done,
     /// `--fail-on` asked for it.
     Found,
+    /// Some runs of a comparison failed; the rest was compared.
+    Failed,
 }
 
 impl CliError {
     fn code(&self) -> u8 {
         match self {
-            Self::Usage(_) | Self::Config(_) => 2,
+            Self::Usage(_) | Self::Config(_) | Self::Pipeline(PipelineError::Arguments(_)) => 2,
             Self::Pipeline(_) | Self::Stdout(_) => 1,
         }
     }
@@ -63,6 +66,7 @@ pub fn main() -> ExitCode {
     match commands::dispatch(cli) {
         Ok(Outcome::Done) => ExitCode::SUCCESS,
         Ok(Outcome::Found) => ExitCode::from(3),
+        Ok(Outcome::Failed) => ExitCode::from(1),
         Err(error) if error.is_broken_pipe() => ExitCode::SUCCESS,
         Err(error) => {
             let text = error.to_string();

@@ -139,7 +139,7 @@ fn calibration_text(level: &LevelSummary) -> String {
 }
 
 /// Columns of equal width, the first flush left, the rest flush right.
-fn table(rows: &[Vec<String>]) -> String {
+pub fn table(rows: &[Vec<String>]) -> String {
     let n = rows.iter().map(Vec::len).max().unwrap_or(0);
     let width = |c: usize| {
         rows.iter().filter_map(|row| row.get(c)).map(|cell| cell.chars().count()).max().unwrap_or(0)

@@ -29,6 +29,9 @@ pub enum PipelineError {
     Sink(#[from] SinkError),
     #[error("{path}: {source}; check that the folder exists and is writable")]
     Io { path: PathBuf, source: std::io::Error },
+    /// What was asked for does not fit together; nothing was run.
+    #[error("{0}")]
+    Arguments(String),
     #[error("{0}")]
     Other(String),
 }

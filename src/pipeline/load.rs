@@ -108,17 +108,22 @@ pub fn load(
         .iter()
         .map(|level| aggregator.build(level, &groups, config.panel.scope()))
         .collect::<Result<Vec<_>, _>>()?;
-    let spec = IntervalSpec {
+    let spec = interval_spec(config);
+    let intervals = |path: &PathBuf| read_intervals(path, &spec);
+    let labels = labels.as_ref().map(intervals).transpose()?;
+    let known_events = known_events.as_ref().map(intervals).transpose()?.unwrap_or_default();
+    Ok(Loaded { panels, labels, known_events, summary, input })
+}
+
+/// How the config's labels and known events are written.
+pub fn interval_spec(config: &Config) -> IntervalSpec {
+    IntervalSpec {
         id_columns: config.panel.id_columns(),
         delimiter: None,
         time_format: config.source.time_format.clone(),
         time_zone: config.source.zone(),
         ambiguous_time: config.source.ambiguous_time,
-    };
-    let intervals = |path: &PathBuf| read_intervals(path, &spec);
-    let labels = labels.as_ref().map(intervals).transpose()?;
-    let known_events = known_events.as_ref().map(intervals).transpose()?.unwrap_or_default();
-    Ok(Loaded { panels, labels, known_events, summary, input })
+    }
 }
 
 fn aggregate(

@@ -8,8 +8,10 @@
 //! pages    verdicts -> what the report draws
 //! flags    verdicts -> columns of the flags files
 //! run      all of it into one directory that appears whole or not at all
+//! compare  several runs -> figures with intervals, alerts that differ
 //! ```
 
+mod compare;
 mod error;
 mod flags;
 mod level;
@@ -20,6 +22,11 @@ mod registry;
 mod run;
 mod summary;
 
+pub use compare::{
+    AlertRow, AlertSideRow, AlertTotals, BootstrapFacts, CompareJob, Comparison, ConfigSummary,
+    Contender, Failure, FigureRow, KeyDifference, LevelComparison, MAX_RUNS, RunOrigin,
+    RunSummaryRef, Spread, compare, difference_texts, figure_text, is_run, spread_text, verdict,
+};
 pub use error::PipelineError;
 pub use load::{GeneratedFiles, generate};
 pub use run::{Job, RUN_FILE, detect, report, run, train};

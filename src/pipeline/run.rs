@@ -424,7 +424,7 @@ fn fallback_text(level: &str, note: &FallbackNote) -> String {
 
 /// The config with absolute input paths, so that it can be run again from anywhere. Generated
 /// data are generated again rather than named.
-fn replayable(config: &Config) -> Config {
+pub(super) fn replayable(config: &Config) -> Config {
     let mut config = config.clone();
     let absolute = |path: &mut Option<String>| {
         if let Some(text) = path
