@@ -1,10 +1,6 @@
 //! One function per command.
 
-use std::{
-    io::Write,
-    path::Path,
-    sync::{Arc, atomic::AtomicBool},
-};
+use std::{io::Write, path::Path, sync::Arc};
 
 use super::{
     CliError, Outcome,
@@ -12,7 +8,7 @@ use super::{
         ChartFormatArg, Cli, Command, ConfigArgs, ConfigCommand, DataFormat, GenerateArgs,
         GenerateKind, ReportArgs, SeverityArg, parse_sets,
     },
-    compare,
+    compare, interrupt,
     progress::Bars,
     text,
 };
@@ -91,12 +87,7 @@ fn load(name: &str, overrides: &[Override]) -> Result<Config, CliError> {
 fn job(args: &ConfigArgs, suffix: &str, show: Show) -> Result<Job, CliError> {
     let config = config(args)?;
     let out = args.out.clone().unwrap_or_else(|| config.default_out(suffix));
-    Ok(Job {
-        config,
-        out,
-        progress: Arc::new(Bars::new(show.quiet)),
-        cancelled: Arc::new(AtomicBool::new(false)),
-    })
+    Ok(Job { config, out, progress: Arc::new(Bars::new(show.quiet)), cancelled: interrupt::flag() })
 }
 
 fn finish(
@@ -184,11 +175,11 @@ fn generate(args: &GenerateArgs, show: Show) -> Result<Outcome, CliError> {
 }
 
 fn report(args: &ReportArgs, show: Show) -> Result<Outcome, CliError> {
-    let format = match args.format {
+    let format = args.format.map(|format| match format {
         ChartFormatArg::Png => ChartFormat::Png,
         ChartFormatArg::Svg => ChartFormat::Svg,
         ChartFormatArg::Both => ChartFormat::Both,
-    };
+    });
     let bars = Bars::new(show.quiet);
     let page = pipeline::report(&args.run_dir, format, args.top, &bars)?;
     if show.json {

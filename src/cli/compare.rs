@@ -2,12 +2,12 @@
 
 use std::{
     path::{Path, PathBuf},
-    sync::{Arc, atomic::AtomicBool},
+    sync::Arc,
 };
 
 use clap::Args;
 
-use super::{CliError, Outcome, args::parse_sets, commands, progress::Bars, text};
+use super::{CliError, Outcome, args::parse_sets, commands, interrupt, progress::Bars, text};
 use crate::{
     config::{Config, Override, Preset, Variant},
     pipeline::{
@@ -68,9 +68,17 @@ pub fn run(args: &CompareArgs, json: bool, quiet: bool) -> Result<Outcome, CliEr
         out: args.out.clone(),
         top: args.top,
         progress: Arc::new(Bars::new(quiet)),
-        cancelled: Arc::new(AtomicBool::new(false)),
+        cancelled: interrupt::flag(),
     };
-    let comparison = pipeline::compare(&job)?;
+    let comparison = pipeline::compare(&job).inspect_err(|_| {
+        if interrupt::is_raised() {
+            let store = args.out.join("runs");
+            eprintln!(
+                "finished runs stay in {}: the same command goes on from there",
+                store.display()
+            );
+        }
+    })?;
     if json {
         commands::print_json(&comparison)?;
     } else {

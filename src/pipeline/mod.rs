@@ -7,7 +7,9 @@
 //! quality  verdicts + labels -> figures
 //! pages    verdicts -> what the report draws
 //! flags    verdicts -> columns of the flags files
-//! run      all of it into one directory that appears whole or not at all
+//! write    flags, charts, page, log into a directory
+//! stage    one command from a job to a directory that appears whole or not at all
+//! run      the commands: run, train, detect, report
 //! compare  several runs -> figures with intervals, alerts that differ
 //! ```
 
@@ -20,7 +22,9 @@ mod pages;
 mod quality;
 mod registry;
 mod run;
+mod stage;
 mod summary;
+mod write;
 
 pub use compare::{
     AlertRow, AlertSideRow, AlertTotals, BootstrapFacts, CompareJob, Comparison, ConfigSummary,
@@ -29,10 +33,11 @@ pub use compare::{
 };
 pub use error::PipelineError;
 pub use load::{GeneratedFiles, generate};
-pub use run::{Job, RUN_FILE, detect, report, run, train};
+pub use run::{Job, detect, report, run, train};
 pub use summary::{
     CalibrationRow, FallbackNote, LevelSummary, QualityRow, RunSummary, TrainingSummary,
 };
+pub use write::RUN_FILE;
 
 pub use crate::detectors::{Progress, Silent};
 pub use crate::report::ChartFormat;

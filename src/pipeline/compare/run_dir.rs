@@ -12,7 +12,6 @@ use ndarray::{Array2, Array3};
 use crate::{
     config::{Config, OutputSchema},
     ensemble::{AnomalyType, Direction, Severity},
-    evaluation::Verdicts,
     panel::{Calendar, Level, MetricKind, Panel, SeriesKey, Step},
     pipeline::{PipelineError, RUN_FILE, RunSummary, load},
     sink::read_csv,
@@ -26,8 +25,6 @@ const DAY_SECS: i64 = 86_400;
 /// What a run left on disk.
 pub struct RunDir {
     pub dir: PathBuf,
-    pub config: Config,
-    pub summary: RunSummary,
     pub levels: Vec<LevelDir>,
     /// Labelled intervals, if the run had any and they can still be read.
     pub labels: Option<Vec<Interval>>,
@@ -56,23 +53,6 @@ pub struct LevelDir {
     pub known_events: BTreeMap<(usize, usize), String>,
 }
 
-impl LevelDir {
-    pub fn verdicts(&self) -> Verdicts<'_> {
-        Verdicts {
-            flags: &self.flags,
-            score: &self.score,
-            severity: &self.severity,
-            kind: &self.kind,
-            direction: &self.direction,
-        }
-    }
-
-    /// The metric that leads at a cell.
-    pub fn leading_metric(&self, series: usize, time: usize) -> usize {
-        self.leading.get(&(series, time)).copied().unwrap_or(0)
-    }
-}
-
 impl RunDir {
     /// True for a folder that a run or a detection wrote.
     pub fn is_one(dir: &Path) -> bool {
@@ -84,7 +64,7 @@ impl RunDir {
     /// # Errors
     /// When the folder is no run, or its files are damaged.
     pub fn open(dir: &Path) -> Result<Self, PipelineError> {
-        let (config, summary) = Self::describe(dir)?;
+        let (config, _) = Self::describe(dir)?;
         let levels = config
             .panel
             .levels
@@ -92,7 +72,7 @@ impl RunDir {
             .map(|level| read_level(&config, level, dir))
             .collect::<Result<Vec<_>, _>>()?;
         let (labels, labels_lost) = labels(&config, dir);
-        Ok(Self { dir: dir.to_path_buf(), config, summary, levels, labels, labels_lost })
+        Ok(Self { dir: dir.to_path_buf(), levels, labels, labels_lost })
     }
 
     /// Config and summary alone.
