@@ -131,10 +131,19 @@ fn main() {
     let cross = ScoringPlan::CrossFitted { block: 4 };
     let spec = |weeks| Spec { weeks, keys: arguments.keys, events_per_key_year: 1.0, level: None };
     match arguments.case.as_str() {
-        "year" => compare(&arguments, &params, |seed| weekly::years(seed, spec(52)), cross, 0..52, false),
+        "year" => {
+            compare(&arguments, &params, |seed| weekly::years(seed, spec(52)), cross, 0..52, false)
+        }
         "newest" => {
             let plan = ScoringPlan::Split { train_len: 108 };
-            compare(&arguments, &params, |seed| weekly::years(seed, spec(156)), plan, 108..156, false);
+            compare(
+                &arguments,
+                &params,
+                |seed| weekly::years(seed, spec(156)),
+                plan,
+                108..156,
+                false,
+            );
         }
         "noufaily" => {
             let first = NOUFAILY_WEEKS - NOUFAILY_NEWEST;
@@ -145,7 +154,14 @@ fn main() {
             for weeks in [52, 104, 260] {
                 println!("{weeks} weeks without events");
                 let spec = Spec { events_per_key_year: 0.0, ..spec(weeks) };
-                compare(&arguments, &params, |seed| weekly::years(seed, spec), cross, 0..weeks, false);
+                compare(
+                    &arguments,
+                    &params,
+                    |seed| weekly::years(seed, spec),
+                    cross,
+                    0..weeks,
+                    false,
+                );
             }
         }
         "clean_newest" => {
@@ -162,7 +178,12 @@ fn main() {
 fn cpu_seconds() -> f64 {
     let stat = std::fs::read_to_string("/proc/self/stat").expect("Linux");
     let after_name = stat.rsplit(')').next().expect("a name");
-    after_name.split_whitespace().skip(11).take(2).map(|n| n.parse::<f64>().expect("ticks")).sum::<f64>()
+    after_name
+        .split_whitespace()
+        .skip(11)
+        .take(2)
+        .map(|n| n.parse::<f64>().expect("ticks"))
+        .sum::<f64>()
         / 100.0
 }
 
@@ -193,7 +214,10 @@ fn speed(arguments: &Arguments, spec: Spec) {
             wall += clock.elapsed().as_secs_f64();
             series += keys.len();
         }
-        println!("{name}: {series} series, {:.0} per CPU-second, {wall:.1} s wall", series as f64 / cpu);
+        println!(
+            "{name}: {series} series, {:.0} per CPU-second, {wall:.1} s wall",
+            series as f64 / cpu
+        );
     }
     let status = std::fs::read_to_string("/proc/self/status").expect("Linux");
     println!("{}", status.lines().find(|line| line.starts_with("VmHWM")).unwrap_or_default());

@@ -40,7 +40,17 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("checkpoint", &["detectors", "ensemble", "panel", "math", "config"]),
     (
         "config",
-        &["source", "panel", "detectors", "ensemble", "features", "device", "math", "report"],
+        &[
+            "source",
+            "panel",
+            "detectors",
+            "ensemble",
+            "evaluation",
+            "features",
+            "device",
+            "math",
+            "report",
+        ],
     ),
     (
         "pipeline",
@@ -70,12 +80,14 @@ const CRATES: &[(&str, &[&str])] = &[
     ("wgpu", &["device"]),
     ("clap", &["cli"]),
     ("indicatif", &["cli"]),
+    ("ctrlc", &["cli"]),
     ("plotters", &["report"]),
     ("polars", &["source", "panel", "sink"]),
     ("csv", &["source", "sink"]),
 ];
 
-const DETECTORS: &[&str] = &["lstm_autoencoder", "nb2", "seasonal_profile", "zscore", "rolling"];
+const DETECTORS: &[&str] =
+    &["lstm_autoencoder", "nb2", "seasonal_profile", "prophet", "zscore", "rolling"];
 
 struct File {
     /// Path inside `src`, with `/`.

@@ -66,10 +66,7 @@ pub fn years(seed: u64, spec: Spec) -> Vec<Key> {
     let waves: Vec<[(f64, f64); 2]> = (0..pairs)
         .map(|pair| {
             let rng = &mut stream(seed, "quality/pair", pair as u64);
-            [
-                (between(rng, 0.1, 0.5), rng.random()),
-                (between(rng, 0.0, 0.12), rng.random()),
-            ]
+            [(between(rng, 0.1, 0.5), rng.random()), (between(rng, 0.0, 0.12), rng.random())]
         })
         .collect();
     (0..spec.keys).map(|number| year(seed, number, &waves, spec)).collect()
@@ -240,7 +237,13 @@ pub struct Tally {
 
 impl Tally {
     /// Adds the weeks `weeks` of one key; `score` is -log10 p, flagged from `threshold` on.
-    pub fn add(&mut self, key: &Key, weeks: Range<usize>, threshold: f64, score: impl Fn(usize) -> f64) {
+    pub fn add(
+        &mut self,
+        key: &Key,
+        weeks: Range<usize>,
+        threshold: f64,
+        score: impl Fn(usize) -> f64,
+    ) {
         let level = key.mean.iter().sum::<f64>() / key.mean.len() as f64;
         let level = [2.0, 10.0, 50.0].iter().filter(|edge| level >= **edge).count();
         for t in weeks.clone() {

@@ -5,8 +5,8 @@ use crate::{
     config::Config,
     detectors::{
         Detector, DetectorError, DetectorName, lstm_autoencoder::LstmAutoencoder, nb2::Nb2,
-        rolling::RollingDetector, seasonal_profile::SeasonalProfileDetector,
-        zscore::ZscoreDetector,
+        prophet::ProphetDetector, rolling::RollingDetector,
+        seasonal_profile::SeasonalProfileDetector, zscore::ZscoreDetector,
     },
 };
 
@@ -23,7 +23,19 @@ pub fn build(name: DetectorName, config: &Config) -> Result<Box<dyn Detector>, D
         DetectorName::SeasonalProfile => {
             Box::new(SeasonalProfileDetector::new(config.seasonal_profile.clone())?)
         }
+        DetectorName::Prophet => Box::new(ProphetDetector::new(config.prophet.clone())?),
         DetectorName::Zscore => Box::new(ZscoreDetector::new(config.zscore.clone())?),
         DetectorName::Rolling => Box::new(RollingDetector::new(config.rolling.clone())?),
     })
+}
+
+/// The level that a detector's `lower` and `upper` promise; `None` where they promise none.
+pub fn interval_level(name: DetectorName, config: &Config) -> Option<f64> {
+    match name {
+        DetectorName::Nb2 => Some(config.nb2.interval_level),
+        DetectorName::SeasonalProfile => Some(config.seasonal_profile.interval_level),
+        DetectorName::Prophet => Some(config.prophet.interval_level),
+        DetectorName::Zscore => Some(config.zscore.interval_level),
+        _ => None,
+    }
 }

@@ -48,11 +48,8 @@ impl Witness<'_> {
     ) -> Vec<Evidence> {
         let width = fit.coefficients.len();
         let uncertain = self.params.parameter_uncertainty;
-        let mut predictions: Vec<Prediction> = steps
-            .regressors
-            .chunks_exact(width)
-            .map(|row| fit.predict(row, uncertain))
-            .collect();
+        let mut predictions: Vec<Prediction> =
+            steps.regressors.chunks_exact(width).map(|row| fit.predict(row, uncertain)).collect();
         let n_known = (fit.until as i64 - self.first).clamp(0, predictions.len() as i64) as usize;
         let cells = (0..n_known).map(|t| {
             let (Prediction { mean, dispersion }, y) = (predictions[t], steps.values[t]);

@@ -258,12 +258,8 @@ impl FittedDetector for FittedNb2 {
                         return Ok(Some("not seen in training; train again to cover it".into()));
                     };
                     let model = &self.state.series[known];
-                    let evidence = self.evidence(
-                        (panel, mask, series),
-                        &places,
-                        model,
-                        (&regressors, room),
-                    );
+                    let evidence =
+                        self.evidence((panel, mask, series), &places, model, (&regressors, room));
                     row.fill(panel.series(series), &places, self.rules, |t, metric| {
                         let place = places.iter().position(|p| *p == metric).unwrap_or(0);
                         evidence[place][t]
@@ -304,9 +300,12 @@ impl State {
         if !(self.period_steps > 2.0 && self.period_steps.is_finite() && self.centre.is_finite()) {
             return Err("its period or centre is no valid number; train again".into());
         }
-        let curves = self.calibrations.iter().flat_map(|c| [&c.history, &c.one_step_ahead]).flatten();
+        let curves =
+            self.calibrations.iter().flat_map(|c| [&c.history, &c.one_step_ahead]).flatten();
         let n_curves = self.calibrations.len();
-        if !(n_curves == 0 || n_curves == self.metrics.len()) || !curves.into_iter().all(|c| c.is_sound()) {
+        if !(n_curves == 0 || n_curves == self.metrics.len())
+            || !curves.into_iter().all(|c| c.is_sound())
+        {
             return Err("its calibration is damaged; train again".into());
         }
         let mut keys = std::collections::HashSet::new();

@@ -150,7 +150,10 @@ impl<'a> Job<'a> {
                     .zip(odds.get(t))
                     .filter(|_| self.mask.allows(series, t))
                     .map(|(curve, odds)| (curve.ln_p(odds.ln_odds), odds.side));
-                Evidence { prediction: predictions[t], regime, direction: self.params.direction,
+                Evidence {
+                    prediction: predictions[t],
+                    regime,
+                    direction: self.params.direction,
                     event_share: self.params.event_share,
                 }
             });
@@ -165,9 +168,7 @@ impl<'a> Job<'a> {
                 self.load(series, place, rooms);
                 self.fit_loaded(series, place, false, rooms).map_or_else(
                     |_| KeyEstimate::default(),
-                    |(fit, kind, _)| {
-                        KeyEstimate::new(&fit, &kind.terms, &kind.prior)
-                    },
+                    |(fit, kind, _)| KeyEstimate::new(&fit, &kind.terms, &kind.prior),
                 )
             })
             .collect()

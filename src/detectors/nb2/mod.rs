@@ -138,9 +138,7 @@ impl Nb2 {
                 .collect::<Result<_, _>>()?;
         }
         let rows = match scores {
-            Some(scores) => {
-                score::rows(scores, panel.n_metrics()).into_iter().map(Some).collect()
-            }
+            Some(scores) => score::rows(scores, panel.n_metrics()).into_iter().map(Some).collect(),
             None => (0..panel.n_series()).map(|_| None).collect::<Vec<_>>(),
         };
         let series = each(&job, "NB2", context, rows, |rooms, s, row| job.series(s, rooms, row))?;
@@ -173,7 +171,8 @@ impl Nb2 {
         let rows = vec![(); if n_series == 0 { 0 } else { n }];
         let odds: Vec<NullOdds> =
             each(job, "NB2: calibration", context, rows, |rooms, number, ()| {
-                let rng = &mut stream(context.seed, "nb2 null", (place * NULL_SERIES + number) as u64);
+                let rng =
+                    &mut stream(context.seed, "nb2 null", (place * NULL_SERIES + number) as u64);
                 // Spread over a large panel, in turn over a small one.
                 let series = if n_series > n { number * n_series / n } else { number % n_series };
                 job.null_odds(series, place, rng, rooms)

@@ -136,7 +136,9 @@ impl Pool {
             .iter()
             .map(|own| {
                 (0..n_columns)
-                    .map(|j| (variance(&own[j], plain.iter().map(|pair| &pair[j])), Moments::default()))
+                    .map(|j| {
+                        (variance(&own[j], plain.iter().map(|pair| &pair[j])), Moments::default())
+                    })
                     .collect()
             })
             .collect();

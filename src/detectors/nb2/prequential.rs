@@ -62,8 +62,7 @@ impl Moving<'_> {
         let design = Design::starting_at(&self.terms, first, n);
         let mut work = Workspace::new(&design);
         let mut prior = posterior(fit)?;
-        let mut estimate =
-            Estimate { beta: fit.coefficients.clone(), dispersion: smallest(fit) };
+        let mut estimate = Estimate { beta: fit.coefficients.clone(), dispersion: smallest(fit) };
         let mut used = vec![0.0; n];
         let mut row = vec![0.0; design.n_columns];
         let mut predictions = Vec::with_capacity(n);

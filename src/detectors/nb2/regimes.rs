@@ -133,15 +133,14 @@ pub(super) struct RegimeRoom {
 impl Regimes {
     /// Regimes with `events_per_step` events a step, at most one in four steps.
     pub fn new(events_per_step: f64, direction: Direction) -> Self {
-        let mut regimes =
-            Self {
-                sizes: vec![],
-                ln_factors: vec![],
-                entry: vec![],
-                stay: vec![],
-                remain: 1.0,
-                n_events: 0,
-            };
+        let mut regimes = Self {
+            sizes: vec![],
+            ln_factors: vec![],
+            entry: vec![],
+            stay: vec![],
+            remain: 1.0,
+            n_events: 0,
+        };
         let events_per_step = events_per_step.min(0.25);
         let allowed = |size: &Size| match direction {
             Direction::Both => true,
@@ -385,7 +384,13 @@ mod tests {
             (0, 0) => regimes.remain,
             (0, j) => regimes.entry[j - 1],
             (i, 0) => 1.0 - regimes.stay[i - 1],
-            (i, j) => if i == j { regimes.stay[i - 1] } else { 0.0 },
+            (i, j) => {
+                if i == j {
+                    regimes.stay[i - 1]
+                } else {
+                    0.0
+                }
+            }
         };
         let likelihood: Vec<Vec<f64>> = cells
             .iter()

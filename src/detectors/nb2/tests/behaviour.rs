@@ -69,8 +69,12 @@ fn a_sustained_shift_is_flagged_along_its_length_out_of_sample_but_not_in_sample
     }
     let flags = |scores: &Scores| (22..30).filter(|&t| scores.score[[0, t]] >= 2.0).count();
     assert!(flags(&scored(&[y.clone()])) >= 6);
-    let in_sample =
-        Nb2Params { scoring: Scoring::InSample, mask_rounds: 0, event_scan: false, ..Nb2Params::default() };
+    let in_sample = Nb2Params {
+        scoring: Scoring::InSample,
+        mask_rounds: 0,
+        event_scan: false,
+        ..Nb2Params::default()
+    };
     let panel = counts_panel(&[y]);
     let (_, scores) = Nb2::new(in_sample)
         .unwrap()
@@ -243,11 +247,7 @@ fn hostile_series_get_finite_answers_or_a_reason() {
             mask_rounds: 20,
             ..Nb2Params::default()
         },
-        Nb2Params {
-            scoring: Scoring::InSample,
-            mask_rounds: 0,
-            ..Nb2Params::default()
-        },
+        Nb2Params { scoring: Scoring::InSample, mask_rounds: 0, ..Nb2Params::default() },
     ] {
         let panel = counts_panel(&series);
         let (_, scores) = Nb2::new(params)
@@ -345,7 +345,9 @@ fn no_alarm_on_fewer_cases_than_asked_for_and_too_sparse_series_say_so() {
     assert!(ruled.score[[1, 20]] > 3.0, "160 cases were expected in the four weeks of the drop");
     let sparse = with(Nb2Params { min_events: 6.0, ..Nb2Params::default() });
     assert_eq!(sparse.failures.len(), 1);
-    assert!(sparse.failures[0].reason.starts_with("too sparse: 5 events in 52 steps, 6 are needed"));
+    assert!(
+        sparse.failures[0].reason.starts_with("too sparse: 5 events in 52 steps, 6 are needed")
+    );
 }
 
 #[test]

@@ -20,9 +20,8 @@ fn clean(weeks: usize, mean: f64, number: u64) -> Vec<f64> {
     let rng = &mut stream(1_000, "nb2 coverage", number * 1_000 + weeks as u64);
     let dispersion = (0.02f64.ln() + rng.random::<f64>() * 25f64.ln()).exp();
     let phase = rng.random::<f64>() * std::f64::consts::TAU;
-    let level = |t: usize| {
-        mean * (0.3 * (std::f64::consts::TAU * t as f64 / 52.18 + phase).sin()).exp()
-    };
+    let level =
+        |t: usize| mean * (0.3 * (std::f64::consts::TAU * t as f64 / 52.18 + phase).sin()).exp();
     (0..weeks).map(|t| gamma_poisson(rng, level(t), dispersion)).collect()
 }
 
@@ -86,9 +85,8 @@ fn false_alarms(draw: impl Fn(&mut rand_chacha::ChaCha8Rng, f64) -> f64) -> f64 
         .map(|i| {
             let rng = &mut stream(1_000, "nb2 misspecified", i);
             let level = (0.5f64.ln() + rng.random::<f64>() * 300f64.ln()).exp();
-            let mean = |t: usize| {
-                level * (0.3 * (std::f64::consts::TAU * t as f64 / 52.18).sin()).exp()
-            };
+            let mean =
+                |t: usize| level * (0.3 * (std::f64::consts::TAU * t as f64 / 52.18).sin()).exp();
             (0..104).map(|t| draw(rng, mean(t))).collect()
         })
         .collect();

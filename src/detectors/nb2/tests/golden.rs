@@ -5,7 +5,10 @@ use serde::Deserialize;
 use crate::{
     detectors::nb2::{
         design::{Design, Terms},
-        model::{Dispersion, DispersionPrior, Estimate, FitFailure, Observed, Prior, Regression, Workspace},
+        model::{
+            Dispersion, DispersionPrior, Estimate, FitFailure, Observed, Prior, Regression,
+            Workspace,
+        },
     },
     math::{
         nb::NegativeBinomial,
