@@ -145,7 +145,9 @@ impl<'a> Job<'a> {
             row.fill(self.panel.series(series), &modelled, self.rules, |t, metric| {
                 let place = modelled.iter().position(|m| *m == metric).unwrap_or(0);
                 let (predictions, odds) = &evidence[place];
-                let curve = self.calibrations.get(place).and_then(|c| c.history.as_ref());
+                // A metric that failed has a calibration, but no evidence.
+                let number = self.metrics.iter().position(|m| *m == metric).unwrap_or(0);
+                let curve = self.calibrations.get(number).and_then(|c| c.history.as_ref());
                 let regime = curve
                     .zip(odds.get(t))
                     .filter(|_| self.mask.allows(series, t))
