@@ -75,7 +75,7 @@ const CRATES: &[(&str, &[&str])] = &[
     ("csv", &["source", "sink"]),
 ];
 
-const DETECTORS: &[&str] = &["lstm_autoencoder", "nb2", "seasonal_profile", "zscore", "rolling"];
+const DETECTORS: &[&str] = &["lstm_autoencoder", "nb2", "seasonal_profile", "zscore", "rolling", "isolation_forest"];
 
 struct File {
     /// Path inside `src`, with `/`.

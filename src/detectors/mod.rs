@@ -8,6 +8,7 @@
 //! run time. Siblings never import each other.
 
 pub mod context;
+pub mod isolation_forest;
 pub mod lstm_autoencoder;
 pub mod nb2;
 pub mod rolling;
