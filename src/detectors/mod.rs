@@ -11,6 +11,7 @@ pub mod context;
 pub mod isolation_forest;
 pub mod lstm_autoencoder;
 pub mod nb2;
+pub mod random_cut_forest;
 pub mod rolling;
 pub mod scores;
 pub mod seasonal_profile;
