@@ -25,8 +25,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     detectors::{
-        DetectorName, lstm_autoencoder::LstmParams, nb2::Nb2Params, rolling::RollingParams,
-        seasonal_profile::SeasonalProfileParams, zscore::ZscoreParams,
+        DetectorName, isolation_forest::IsolationForestParams, lof::LofParams,
+        lstm_autoencoder::LstmParams, nb2::Nb2Params, random_cut_forest::RandomCutForestParams,
+        rolling::RollingParams, seasonal_profile::SeasonalProfileParams, zscore::ZscoreParams,
     },
     device::DeviceChoice,
     ensemble::{CalibrationParams, DecisionParams},
@@ -56,6 +57,9 @@ pub struct Config {
     pub seasonal_profile: SeasonalProfileParams,
     pub zscore: ZscoreParams,
     pub rolling: RollingParams,
+    pub isolation_forest: IsolationForestParams,
+    pub random_cut_forest: RandomCutForestParams,
+    pub lof: LofParams,
     pub report: ReportSection,
     pub output: OutputSection,
 }
@@ -78,6 +82,9 @@ impl Default for Config {
             seasonal_profile: SeasonalProfileParams::default(),
             zscore: ZscoreParams::default(),
             rolling: RollingParams::default(),
+            isolation_forest: IsolationForestParams::default(),
+            random_cut_forest: RandomCutForestParams::default(),
+            lof: LofParams::default(),
             report: ReportSection::default(),
             output: OutputSection::default(),
         }
@@ -230,7 +237,7 @@ impl Config {
     /// Everything that the types alone do not hold.
     fn check(&self) -> Vec<Problem> {
         let mut found: Vec<(String, String)> = Vec::new();
-        let sections: [(&str, Vec<(String, String)>); 11] = [
+        let sections: [(&str, Vec<(String, String)>); 14] = [
             ("source", self.source.check()),
             ("generate", self.generate.check()),
             ("panel", self.panel.check()),
@@ -242,6 +249,9 @@ impl Config {
             ("lstm_autoencoder", self.lstm_autoencoder.check()),
             ("seasonal_profile", self.seasonal_profile.check()),
             ("rolling", self.rolling.check()),
+            ("isolation_forest", self.isolation_forest.check()),
+            ("random_cut_forest", self.random_cut_forest.check()),
+            ("lof", self.lof.check()),
         ];
         for (section, problems) in sections {
             found

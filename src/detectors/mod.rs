@@ -13,6 +13,7 @@ pub mod lof;
 pub mod lstm_autoencoder;
 pub mod nb2;
 pub mod random_cut_forest;
+pub mod residual_rows;
 pub mod rolling;
 pub mod scores;
 pub mod seasonal_profile;
@@ -35,6 +36,9 @@ pub enum DetectorName {
     SeasonalProfile,
     Zscore,
     Rolling,
+    IsolationForest,
+    RandomCutForest,
+    Lof,
 }
 
 impl DetectorName {
@@ -46,6 +50,9 @@ impl DetectorName {
             Self::SeasonalProfile => "seasonal_profile",
             Self::Zscore => "zscore",
             Self::Rolling => "rolling",
+            Self::IsolationForest => "isolation_forest",
+            Self::RandomCutForest => "random_cut_forest",
+            Self::Lof => "lof",
         }
     }
 
@@ -53,6 +60,8 @@ impl DetectorName {
     pub fn column(self) -> &'static str {
         match self {
             Self::LstmAutoencoder => "lstm",
+            Self::IsolationForest => "iforest",
+            Self::RandomCutForest => "rcf",
             other => other.as_str(),
         }
     }
