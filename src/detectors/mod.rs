@@ -60,7 +60,6 @@ impl DetectorName {
     pub fn column(self) -> &'static str {
         match self {
             Self::LstmAutoencoder => "lstm",
-            Self::IsolationForest => "iforest",
             Self::RandomCutForest => "rcf",
             other => other.as_str(),
         }

@@ -4,6 +4,30 @@
 //! together, seasonal residuals over several widths ([`crate::features::residual_rows`]), so that an
 //! hour is compared with what is normal for it. The raw score is the published one, from 0 to 1; the
 //! ensemble turns it into a p-value.
+//!
+//! # What was measured
+//!
+//! Means over the 23 tables of ADBench at hand, 100 trees of 256, 30 seeds (1000-1029): AUC-ROC .784,
+//! AUC-PR .444; scikit-learn 1.9.1 on seeds 1000-1004 .783 and .442.
+//!
+//! Simulated funnel, 24 brands × 90 days, learnt on 60 %, seeds 1000-1004, at an ensemble level of
+//! 99.7 %:
+//!
+//! | | AUC-PR | F1 | FPR | event recall |
+//! |---|---|---|---|---|
+//! | seasonal profile alone | .489 | .462 | .0053 | .703 |
+//! | isolation forest alone | .338 | .340 | .0065 | .600 |
+//! | random cut forest alone | .445 | .454 | .0070 | .747 |
+//! | local outlier factor alone | .282 | .355 | .0064 | .620 |
+//! | profile and isolation forest | .458 | .473 | .0079 | .739 |
+//! | profile and random cut forest | .487 | .465 | .0075 | .751 |
+//! | profile and local outlier factor | .451 | .423 | .0083 | .703 |
+//!
+//! On the shipped cloud-monitoring data, level 99 %, the forest's raw scores rank best of all (AUC-PR
+//! .58, profile .49, z-score .56), but as p-values, which are fitted series by series, they lose that
+//! (.15), and an ensemble loses with them (profile .50, with the forest .32). So no shipped config
+//! has it as a member. Columns of the newest residual alone in place of three widths: .44 raw.
+//! Squashing made little difference to the raw scores (.57-.59).
 
 pub mod forest;
 mod params;
