@@ -6,6 +6,8 @@
 
 mod args;
 mod commands;
+mod evaluation_text;
+mod inject_text;
 mod interrupt;
 mod progress;
 mod text;

@@ -26,11 +26,13 @@ use serde::{Deserialize, Serialize};
 use crate::{
     detectors::{
         DetectorName, isolation_forest::IsolationForestParams, lof::LofParams,
-        lstm_autoencoder::LstmParams, nb2::Nb2Params, random_cut_forest::RandomCutForestParams,
-        rolling::RollingParams, seasonal_profile::SeasonalProfileParams, zscore::ZscoreParams,
+        lstm_autoencoder::LstmParams, nb2::Nb2Params, prophet::ProphetParams,
+        random_cut_forest::RandomCutForestParams, rolling::RollingParams,
+        seasonal_profile::SeasonalProfileParams, zscore::ZscoreParams,
     },
     device::DeviceChoice,
     ensemble::{CalibrationParams, DecisionParams},
+    evaluation::inject::InjectParams,
 };
 
 /// A whole experiment.
@@ -55,11 +57,14 @@ pub struct Config {
     pub nb2: Nb2Params,
     pub lstm_autoencoder: LstmParams,
     pub seasonal_profile: SeasonalProfileParams,
+    pub prophet: ProphetParams,
     pub zscore: ZscoreParams,
     pub rolling: RollingParams,
     pub isolation_forest: IsolationForestParams,
     pub random_cut_forest: RandomCutForestParams,
     pub lof: LofParams,
+    /// What `anomalist inject` puts into a copy of the data.
+    pub inject: InjectParams,
     pub report: ReportSection,
     pub output: OutputSection,
 }
@@ -80,11 +85,13 @@ impl Default for Config {
             nb2: Nb2Params::default(),
             lstm_autoencoder: LstmParams::default(),
             seasonal_profile: SeasonalProfileParams::default(),
+            prophet: ProphetParams::default(),
             zscore: ZscoreParams::default(),
             rolling: RollingParams::default(),
             isolation_forest: IsolationForestParams::default(),
             random_cut_forest: RandomCutForestParams::default(),
             lof: LofParams::default(),
+            inject: InjectParams::default(),
             report: ReportSection::default(),
             output: OutputSection::default(),
         }
@@ -257,7 +264,9 @@ impl Config {
             found
                 .extend(problems.into_iter().map(|(key, text)| (format!("{section}.{key}"), text)));
         }
+        found.extend(self.prophet.check().into_iter().map(|(k, t)| (format!("prophet.{k}"), t)));
         found.extend(self.zscore.check().into_iter().map(|(k, t)| (format!("zscore.{k}"), t)));
+        found.extend(self.inject.check().into_iter().map(|(k, t)| (format!("inject.{k}"), t)));
         found.extend(self.report.check().into_iter().map(|(k, t)| (format!("report.{k}"), t)));
         let output = self.output.check(&self.panel);
         found.extend(output.into_iter().map(|(k, t)| (format!("output.{k}"), t)));

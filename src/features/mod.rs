@@ -3,6 +3,4 @@
 //! A feature knows no detector: what a fit may see arrives as a plain boolean array.
 
 pub mod residual_rows;
-pub mod robust;
 pub mod seasonal;
-pub mod tails;

@@ -14,11 +14,11 @@ use ndarray::{Array2, ArrayView2, Axis};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use super::{
-    robust,
-    seasonal::{ProfileParams, Residuals, SeasonalProfile},
+use super::seasonal::{ProfileParams, Residuals, SeasonalProfile};
+use crate::{
+    math::robust,
+    panel::{Panel, Step},
 };
-use crate::panel::{Panel, Step};
 
 /// A window of more steps than this would hold a whole history.
 const MAX_WIDTH: usize = 10_000;

@@ -29,6 +29,11 @@ pub enum PipelineError {
     Sink(#[from] SinkError),
     #[error("{path}: {source}; check that the folder exists and is writable")]
     Io { path: PathBuf, source: std::io::Error },
+    #[error(
+        "{path} is not marked as ready for use: {}; compare the detector's settings with a config that works and train again, or look at what it does with detect --allow-unready",
+        reasons.join("; ")
+    )]
+    NotReady { path: PathBuf, reasons: Vec<String> },
     #[error("{0}")]
     Other(String),
 }

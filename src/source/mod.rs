@@ -27,6 +27,7 @@ mod parquet_rows;
 mod read;
 mod rejects;
 mod spec;
+mod table;
 mod time;
 
 pub use batch::{BATCH_ROWS, Batch};
@@ -38,3 +39,4 @@ pub use rejects::{RejectExample, RejectLog, RejectReason};
 pub use spec::{
     AmbiguousTime, Filter, Format, IdColumn, Layout, MetricColumn, SourceSpec, TimeFormat,
 };
+pub use table::Table;

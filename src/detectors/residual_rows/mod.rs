@@ -231,7 +231,7 @@ impl<M: RowModel> FittedRows<M> {
         if metrics == 1 {
             return Array2::ones((found.len(), 1));
         }
-        let from = quantile(found, EXPLAINED_FROM).unwrap_or(f64::INFINITY);
+        let from = quantile(&mut found.to_vec(), EXPLAINED_FROM).unwrap_or(f64::INFINITY);
         let high: Vec<usize> = (0..found.len()).filter(|&row| found[row] >= from).collect();
         let explained = self.model.attribution(rows.values.select(Axis(0), &high).view());
         let mut amounts = rows.values.mapv(|z| if z.is_nan() { 0.0 } else { z * z });

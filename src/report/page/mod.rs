@@ -62,7 +62,7 @@ pub fn page(data: &ReportData) -> Result<String, ReportError> {
     table::anomalies(&mut html, data);
     sections::charts(&mut html, data)?;
     sections::training(&mut html, data)?;
-    sections::quality(&mut html, data);
+    sections::quality(&mut html, data)?;
     sections::facts(&mut html, data);
     html.push_str("</main>\n<script>\n");
     html.push_str(include_str!("script.js"));

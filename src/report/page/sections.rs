@@ -10,6 +10,7 @@ use crate::{
         canvas::to_svg,
         data::{AnomalyRow, LevelReport, MetricTable, ReportData},
         error::ReportError,
+        evaluation::evaluation_pictures,
         files,
         format::{count, counted, grouped, value},
         legend::words,
@@ -224,15 +225,21 @@ fn inline(html: &mut String, svg: &str, name: &str) {
     );
 }
 
-pub fn quality(html: &mut String, data: &ReportData) {
+pub fn quality(html: &mut String, data: &ReportData) -> Result<(), ReportError> {
     if data.quality.is_empty() {
-        return;
+        return Ok(());
     }
     html.push_str("<section id=\"quality\"><h2>Quality</h2>\n");
     for table in &data.quality {
         metric_table(html, table);
     }
+    for (_, picture) in evaluation_pictures(&data.evaluation) {
+        html.push_str("<figure>");
+        inline(html, &to_svg(picture.as_ref())?, &picture.name());
+        html.push_str("</figure>\n");
+    }
     html.push_str("</section>\n");
+    Ok(())
 }
 
 fn metric_table(html: &mut String, table: &MetricTable) {
