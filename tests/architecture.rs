@@ -86,8 +86,17 @@ const CRATES: &[(&str, &[&str])] = &[
     ("csv", &["source", "sink"]),
 ];
 
-const DETECTORS: &[&str] =
-    &["lstm_autoencoder", "nb2", "seasonal_profile", "prophet", "zscore", "rolling"];
+const DETECTORS: &[&str] = &[
+    "lstm_autoencoder",
+    "nb2",
+    "seasonal_profile",
+    "prophet",
+    "zscore",
+    "rolling",
+    "isolation_forest",
+    "random_cut_forest",
+    "lof",
+];
 
 struct File {
     /// Path inside `src`, with `/`.

@@ -28,8 +28,10 @@ use toml_edit::DocumentMut;
 
 use crate::{
     detectors::{
-        DetectorName, lstm_autoencoder::LstmParams, nb2::Nb2Params, prophet::ProphetParams,
-        rolling::RollingParams, seasonal_profile::SeasonalProfileParams, zscore::ZscoreParams,
+        DetectorName, isolation_forest::IsolationForestParams, lof::LofParams,
+        lstm_autoencoder::LstmParams, nb2::Nb2Params, prophet::ProphetParams,
+        random_cut_forest::RandomCutForestParams, rolling::RollingParams,
+        seasonal_profile::SeasonalProfileParams, zscore::ZscoreParams,
     },
     device::DeviceChoice,
     ensemble::{CalibrationParams, DecisionParams},
@@ -61,6 +63,9 @@ pub struct Config {
     pub prophet: ProphetParams,
     pub zscore: ZscoreParams,
     pub rolling: RollingParams,
+    pub isolation_forest: IsolationForestParams,
+    pub random_cut_forest: RandomCutForestParams,
+    pub lof: LofParams,
     /// What `anomalist inject` puts into a copy of the data.
     pub inject: InjectParams,
     pub report: ReportSection,
@@ -86,6 +91,9 @@ impl Default for Config {
             prophet: ProphetParams::default(),
             zscore: ZscoreParams::default(),
             rolling: RollingParams::default(),
+            isolation_forest: IsolationForestParams::default(),
+            random_cut_forest: RandomCutForestParams::default(),
+            lof: LofParams::default(),
             inject: InjectParams::default(),
             report: ReportSection::default(),
             output: OutputSection::default(),
@@ -251,7 +259,7 @@ impl Config {
     /// Everything that the types alone do not hold.
     fn check(&self) -> Vec<Problem> {
         let mut found: Vec<(String, String)> = Vec::new();
-        let sections: [(&str, Vec<(String, String)>); 11] = [
+        let sections: [(&str, Vec<(String, String)>); 14] = [
             ("source", self.source.check()),
             ("generate", self.generate.check()),
             ("panel", self.panel.check()),
@@ -263,6 +271,9 @@ impl Config {
             ("lstm_autoencoder", self.lstm_autoencoder.check()),
             ("seasonal_profile", self.seasonal_profile.check()),
             ("rolling", self.rolling.check()),
+            ("isolation_forest", self.isolation_forest.check()),
+            ("random_cut_forest", self.random_cut_forest.check()),
+            ("lof", self.lof.check()),
         ];
         for (section, problems) in sections {
             found

@@ -8,9 +8,13 @@
 //! run time. Siblings never import each other.
 
 pub mod context;
+pub mod isolation_forest;
+pub mod lof;
 pub mod lstm_autoencoder;
 pub mod nb2;
 pub mod prophet;
+pub mod random_cut_forest;
+pub mod residual_rows;
 pub mod rolling;
 pub mod scores;
 pub mod seasonal_profile;
@@ -34,6 +38,9 @@ pub enum DetectorName {
     Prophet,
     Zscore,
     Rolling,
+    IsolationForest,
+    RandomCutForest,
+    Lof,
 }
 
 impl DetectorName {
@@ -46,6 +53,9 @@ impl DetectorName {
             Self::Prophet => "prophet",
             Self::Zscore => "zscore",
             Self::Rolling => "rolling",
+            Self::IsolationForest => "isolation_forest",
+            Self::RandomCutForest => "random_cut_forest",
+            Self::Lof => "lof",
         }
     }
 
@@ -53,6 +63,7 @@ impl DetectorName {
     pub fn column(self) -> &'static str {
         match self {
             Self::LstmAutoencoder => "lstm",
+            Self::RandomCutForest => "rcf",
             other => other.as_str(),
         }
     }

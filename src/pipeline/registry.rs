@@ -4,8 +4,10 @@
 use crate::{
     config::Config,
     detectors::{
-        Detector, DetectorError, DetectorName, lstm_autoencoder::LstmAutoencoder, nb2::Nb2,
-        prophet::ProphetDetector, rolling::RollingDetector,
+        Detector, DetectorError, DetectorName, isolation_forest::IsolationForestDetector,
+        lof::LofDetector, lstm_autoencoder::LstmAutoencoder, nb2::Nb2,
+        prophet::ProphetDetector, random_cut_forest::RandomCutForestDetector,
+        rolling::RollingDetector,
         seasonal_profile::SeasonalProfileDetector, zscore::ZscoreDetector,
     },
 };
@@ -26,6 +28,13 @@ pub fn build(name: DetectorName, config: &Config) -> Result<Box<dyn Detector>, D
         DetectorName::Prophet => Box::new(ProphetDetector::new(config.prophet.clone())?),
         DetectorName::Zscore => Box::new(ZscoreDetector::new(config.zscore.clone())?),
         DetectorName::Rolling => Box::new(RollingDetector::new(config.rolling.clone())?),
+        DetectorName::IsolationForest => {
+            Box::new(IsolationForestDetector::new(config.isolation_forest.clone())?)
+        }
+        DetectorName::RandomCutForest => {
+            Box::new(RandomCutForestDetector::new(config.random_cut_forest.clone())?)
+        }
+        DetectorName::Lof => Box::new(LofDetector::new(config.lof.clone())?),
     })
 }
 
