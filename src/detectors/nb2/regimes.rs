@@ -401,10 +401,10 @@ mod tests {
             })
             .collect();
         let mut joint = [[0.0; 2]; 3];
-        for before in 0..n {
+        for (before, start) in start.iter().take(n).enumerate() {
             for path in 0..n * n * n {
                 let states = [path / (n * n), path / n % n, path % n];
-                let p = start[before]
+                let p = start
                     * step(before, states[0])
                     * step(states[0], states[1])
                     * step(states[1], states[2])

@@ -49,9 +49,9 @@ fn coverages(weeks: usize) -> Vec<(f64, f64)> {
         .map(|(class, _)| {
             let (mut inside, mut within, mut n) = (0.0, 0.0, 0.0);
             let per_mean = SERIES_PER_MEAN as usize;
-            for s in class * per_mean..(class + 1) * per_mean {
+            for (s, counts) in series.iter().enumerate().skip(class * per_mean).take(per_mean) {
                 let predictions = job.predictions(s, &mut rooms);
-                for (y, p) in series[s].iter().zip(predictions) {
+                for (y, p) in counts.iter().zip(predictions) {
                     let model = NegativeBinomial::new(p.mean, p.dispersion).unwrap();
                     let pit = model.tails(*y).randomised(rng.random());
                     let (lower, upper) = model.interval(0.99);
