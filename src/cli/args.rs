@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use super::compare::CompareArgs;
 use crate::config::Override;
 
 /// Finds, labels and draws anomalies in panels of business metrics.
@@ -41,6 +42,8 @@ pub enum Command {
     Evaluate(EvaluateArgs),
     /// Draw a run's charts and page again, in another format.
     Report(ReportArgs),
+    /// Compare configs and finished runs: figures, intervals, and which alerts differ.
+    Compare(CompareArgs),
     /// List every GPU adapter and CPU backend, and which one `auto` takes.
     Devices,
     /// Check a config file, or print a shipped one.

@@ -8,7 +8,7 @@ use super::{
         ChartFormatArg, Cli, Command, ConfigArgs, ConfigCommand, DataFormat, EvaluateArgs,
         GenerateArgs, GenerateKind, InjectArgs, ReportArgs, SeverityArg, parse_sets,
     },
-    evaluation_text, inject_text, interrupt,
+    compare, evaluation_text, inject_text, interrupt,
     progress::Bars,
     text,
 };
@@ -50,6 +50,7 @@ pub fn dispatch(cli: Cli) -> Result<Outcome, CliError> {
         Command::Generate(args) => generate(&args, show),
         Command::Evaluate(args) => evaluate(&args, show),
         Command::Report(args) => report(&args, show),
+        Command::Compare(args) => compare::run(&args, show.json, show.quiet),
         Command::Devices => devices(show),
         Command::Config(ConfigCommand::Check { config }) => check(&config, show),
         Command::Config(ConfigCommand::Show { preset }) => show_preset(preset.as_deref(), show),
@@ -258,7 +259,7 @@ fn show_preset(name: Option<&str>, show: Show) -> Result<Outcome, CliError> {
     Ok(Outcome::Done)
 }
 
-fn print(text: &str) -> Result<(), CliError> {
+pub(super) fn print(text: &str) -> Result<(), CliError> {
     Ok(std::io::stdout().lock().write_all(text.as_bytes())?)
 }
 

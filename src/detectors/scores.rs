@@ -87,7 +87,13 @@ impl Scores {
     /// Takes over one series of another detector's scores on the same panel (a fallback). Fields
     /// that only one of the two has become missing for that series.
     pub fn take_series(&mut self, other: &Scores, series: usize) {
-        let row = s![series, ..];
+        self.take_series_from(other, series, 0);
+    }
+
+    /// [`Scores::take_series`] for the steps from `first` on.
+    pub fn take_series_from(&mut self, other: &Scores, series: usize, first: usize) {
+        let first = first.min(self.score.ncols());
+        let row = s![series, first..];
         self.score.slice_mut(row).assign(&other.score.slice(row));
         self.direction.slice_mut(row).assign(&other.direction.slice(row));
         if let Some(mine) = &mut self.log_p {
@@ -96,7 +102,7 @@ impl Scores {
                 None => mine.slice_mut(row).fill(f64::NAN),
             }
         }
-        let sheet = s![series, .., ..];
+        let sheet = s![series, first.., ..];
         for (mine, theirs) in [
             (&mut self.expected, &other.expected),
             (&mut self.lower, &other.lower),

@@ -23,6 +23,8 @@
 
 mod adjusted;
 mod affiliation;
+mod alert_diff;
+mod bootstrap;
 mod calibration;
 mod curve;
 mod events;
@@ -36,6 +38,8 @@ mod tests;
 
 pub use adjusted::point_adjusted_f1;
 pub use affiliation::{Affiliation, affiliation};
+pub use alert_diff::{AlertChange, AlertSide, Change, Verdicts, alert_diff};
+pub use bootstrap::{Bootstrap, Difference, Figure, RunSample};
 pub use calibration::{CalibrationFigures, calibration_curve, calibration_figures};
 pub use curve::{auc_pr, auc_roc, pr_curve};
 pub use events::{Event, EventFigures, event_figures};

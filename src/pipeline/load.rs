@@ -113,6 +113,17 @@ pub fn load(data_dir: &Path, rejected: &Path, job: &Job) -> Result<Loaded, Pipel
     Ok(Loaded { panels, labels, known_events, summary, input, notes })
 }
 
+/// How the config's labels and known events are written.
+pub fn interval_spec(config: &Config) -> IntervalSpec {
+    IntervalSpec {
+        id_columns: config.panel.id_columns(),
+        delimiter: None,
+        time_format: config.source.time_format.clone(),
+        time_zone: config.source.zone(),
+        ambiguous_time: config.source.ambiguous_time,
+    }
+}
+
 fn aggregate(
     job: &Job,
     input: &Path,
@@ -159,14 +170,7 @@ fn aggregate(
 /// # Errors
 /// As [`read_intervals`].
 pub fn read_labels(config: &Config, path: &Path) -> Result<Vec<Interval>, SourceError> {
-    let spec = IntervalSpec {
-        id_columns: config.panel.id_columns(),
-        delimiter: None,
-        time_format: config.source.time_format.clone(),
-        time_zone: config.source.zone(),
-        ambiguous_time: config.source.ambiguous_time,
-    };
-    read_intervals(path, &spec)
+    read_intervals(path, &interval_spec(config))
 }
 
 /// Where an interval lies on a panel: the series that it names, and its steps.

@@ -14,9 +14,11 @@
 //! inject   what a config finds of anomalies that are put into a copy of the data
 //! run      the commands: run, train, detect, report
 //! evaluate a finished run + labels -> metrics.json and charts
+//! compare  several runs -> figures with intervals, alerts that differ
 //! ```
 
 mod admission;
+mod compare;
 mod error;
 mod evaluate;
 mod flags;
@@ -33,6 +35,11 @@ mod stage;
 mod summary;
 mod write;
 
+pub use compare::{
+    AlertRow, AlertSideRow, AlertTotals, BootstrapFacts, CompareJob, Comparison, ConfigSummary,
+    Contender, Failure, FigureRow, KeyDifference, LevelComparison, MAX_RUNS, RunOrigin,
+    RunSummaryRef, Spread, compare, difference_texts, figure_text, is_run, spread_text, verdict,
+};
 pub use error::PipelineError;
 pub use evaluate::{EvaluateJob, METRICS_FILE, evaluate};
 pub use inject::{INJECT_FILE, InjectLevel, InjectSummary, SmallestSummary, inject};

@@ -20,6 +20,7 @@ mod columns;
 mod csv_rows;
 mod error;
 mod files;
+mod fingerprint;
 mod generate;
 mod intake;
 mod intervals;
@@ -32,6 +33,7 @@ mod time;
 
 pub use batch::{BATCH_ROWS, Batch};
 pub use error::{PushError, SourceError};
+pub use fingerprint::fingerprint;
 pub use generate::{FunnelSpec, GeneratedSummary, WeeklySpec, generate_funnel, generate_weekly};
 pub use intervals::{Interval, IntervalSpec, read_intervals};
 pub use read::{ReadSummary, read};
