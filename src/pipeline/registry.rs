@@ -5,9 +5,8 @@ use crate::{
     config::Config,
     detectors::{
         Detector, DetectorError, DetectorName, isolation_forest::IsolationForestDetector,
-        lof::LofDetector, lstm_autoencoder::LstmAutoencoder, nb2::Nb2,
-        prophet::ProphetDetector, random_cut_forest::RandomCutForestDetector,
-        rolling::RollingDetector,
+        lof::LofDetector, lstm_autoencoder::LstmAutoencoder, nb2::Nb2, prophet::ProphetDetector,
+        random_cut_forest::RandomCutForestDetector, rolling::RollingDetector,
         seasonal_profile::SeasonalProfileDetector, zscore::ZscoreDetector,
     },
 };

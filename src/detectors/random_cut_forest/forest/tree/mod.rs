@@ -65,7 +65,7 @@ impl Tree {
     }
 
     /// Number of points, duplicates included.
-    pub fn len(&self) -> usize {
+    pub fn size(&self) -> usize {
         if self.root == NONE { 0 } else { self.count(self.root) as usize }
     }
 
@@ -298,10 +298,9 @@ impl Tree {
     /// it comes from: the greatest, over the subtrees that hold the point, of the number of points
     /// beside the subtree by the number in it. 0 and no dimension for the only point.
     pub fn codisp(&self, slot: usize) -> (f64, Option<usize>) {
-        let greatest = self.displacements(slot).fold((0.0, None), |most, (beside, dimension)| {
+        self.displacements(slot).fold((0.0, None), |most, (beside, dimension)| {
             if beside > most.0 { (beside, Some(dimension)) } else { most }
-        });
-        greatest
+        })
     }
 
     /// For each subtree that holds a point of the tree, from its leaf up: the number of points beside
