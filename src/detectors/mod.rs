@@ -20,6 +20,11 @@ pub mod scores;
 pub mod seasonal_profile;
 pub mod zscore;
 
+/// Simulated funnels, the same for tests and benchmarks.
+#[cfg(test)]
+#[path = "../../benches/support/funnel.rs"]
+mod funnel;
+
 pub use context::{FitContext, Progress, Silent};
 pub use scores::{Scores, SeriesFailure};
 

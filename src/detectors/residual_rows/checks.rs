@@ -5,13 +5,10 @@ use ndarray::s;
 
 use super::*;
 use crate::{
+    detectors::funnel,
     math::random::stream,
     panel::{Calendar, Level, Metric, MetricKind, SeriesKey, Step},
 };
-
-#[path = "../../../benches/support/funnel.rs"]
-#[allow(dead_code, reason = "shared with benches that read the labels of events")]
-mod funnel;
 
 /// Hours of the simulated funnel that are learnt.
 const TRAIN: usize = 700;
