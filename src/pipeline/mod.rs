@@ -6,6 +6,7 @@
 //! level    panel -> every detector's scores -> p-values -> one verdict per point
 //! quality  verdicts + labels -> figures
 //! pages    verdicts -> what the report draws
+//! tables   figures -> the report's tables
 //! flags    verdicts -> columns of the flags files
 //! kept     verdicts -> what a run keeps to be measured later
 //! write    flags, charts, page, log into a directory
@@ -33,6 +34,7 @@ mod registry;
 mod run;
 mod stage;
 mod summary;
+mod tables;
 mod write;
 
 pub use compare::{
