@@ -80,12 +80,23 @@ const CRATES: &[(&str, &[&str])] = &[
     ("wgpu", &["device"]),
     ("clap", &["cli"]),
     ("indicatif", &["cli"]),
+    ("ctrlc", &["cli"]),
     ("plotters", &["report"]),
     ("polars", &["source", "panel", "sink"]),
     ("csv", &["source", "sink"]),
 ];
 
-const DETECTORS: &[&str] = &["lstm_autoencoder", "nb2", "seasonal_profile", "zscore", "rolling"];
+const DETECTORS: &[&str] = &[
+    "lstm_autoencoder",
+    "nb2",
+    "seasonal_profile",
+    "prophet",
+    "zscore",
+    "rolling",
+    "isolation_forest",
+    "random_cut_forest",
+    "lof",
+];
 
 struct File {
     /// Path inside `src`, with `/`.

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use super::compare::CompareArgs;
 use crate::config::Override;
 
 /// Finds, labels and draws anomalies in panels of business metrics.
@@ -37,8 +38,12 @@ pub enum Command {
     Inject(InjectArgs),
     /// Write data with known anomalies.
     Generate(GenerateArgs),
+    /// Measure a run against labels: figures, metrics.json, charts.
+    Evaluate(EvaluateArgs),
     /// Draw a run's charts and page again, in another format.
     Report(ReportArgs),
+    /// Compare configs and finished runs: figures, intervals, and which alerts differ.
+    Compare(CompareArgs),
     /// List every GPU adapter and CPU backend, and which one `auto` takes.
     Devices,
     /// Check a config file, or print a shipped one.
@@ -192,6 +197,23 @@ pub struct ReportArgs {
     /// Charts of the first N series of each level only.
     #[arg(long, value_name = "N")]
     pub top: Option<usize>,
+}
+
+#[derive(Debug, Args)]
+pub struct EvaluateArgs {
+    /// The folder that `run` or `detect` wrote.
+    #[arg(value_name = "RUN_DIR")]
+    pub run_dir: PathBuf,
+    /// Labelled intervals: a CSV file with the id columns, start, end (exclusive), kind (default:
+    /// the labels of the run).
+    #[arg(long, value_name = "FILE")]
+    pub labels: Option<PathBuf>,
+    /// Where metrics.json and the charts go (default: RUN_DIR/evaluation).
+    #[arg(long, short, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+    /// png, svg or both (default: png).
+    #[arg(long, value_enum)]
+    pub format: Option<ChartFormatArg>,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]

@@ -5,17 +5,17 @@ use std::{io::Write, path::Path, sync::Arc};
 use super::{
     CliError, Outcome,
     args::{
-        ChartFormatArg, Cli, Command, ConfigArgs, ConfigCommand, DataFormat, GenerateArgs,
-        GenerateKind, InjectArgs, ReportArgs, SeverityArg, parse_sets,
+        ChartFormatArg, Cli, Command, ConfigArgs, ConfigCommand, DataFormat, EvaluateArgs,
+        GenerateArgs, GenerateKind, InjectArgs, ReportArgs, SeverityArg, parse_sets,
     },
-    inject_text, interrupt,
+    compare, evaluation_text, inject_text, interrupt,
     progress::Bars,
     text,
 };
 use crate::{
     config::{Config, Override, PRESETS, Preset},
     device,
-    pipeline::{self, ChartFormat, Job, Progress, RunSummary},
+    pipeline::{self, ChartFormat, EvaluateJob, Job, Progress, RunSummary},
 };
 
 /// How results are shown.
@@ -48,7 +48,9 @@ pub fn dispatch(cli: Cli) -> Result<Outcome, CliError> {
         }
         Command::Inject(args) => inject(args, show),
         Command::Generate(args) => generate(&args, show),
+        Command::Evaluate(args) => evaluate(&args, show),
         Command::Report(args) => report(&args, show),
+        Command::Compare(args) => compare::run(&args, show.json, show.quiet),
         Command::Devices => devices(show),
         Command::Config(ConfigCommand::Check { config }) => check(&config, show),
         Command::Config(ConfigCommand::Show { preset }) => show_preset(preset.as_deref(), show),
@@ -188,17 +190,36 @@ fn generate(args: &GenerateArgs, show: Show) -> Result<Outcome, CliError> {
 }
 
 fn report(args: &ReportArgs, show: Show) -> Result<Outcome, CliError> {
-    let format = args.format.map(|format| match format {
-        ChartFormatArg::Png => ChartFormat::Png,
-        ChartFormatArg::Svg => ChartFormat::Svg,
-        ChartFormatArg::Both => ChartFormat::Both,
-    });
+    let format = args.format.map(chart_format);
     let bars = Bars::new(show.quiet);
     let page = pipeline::report(&args.run_dir, format, args.top, &bars)?;
     if show.json {
         print_json(&serde_json::json!({ "report": page }))?;
     } else {
         print(&format!("{}\n", page.display()))?;
+    }
+    Ok(Outcome::Done)
+}
+
+fn chart_format(format: ChartFormatArg) -> ChartFormat {
+    match format {
+        ChartFormatArg::Png => ChartFormat::Png,
+        ChartFormatArg::Svg => ChartFormat::Svg,
+        ChartFormatArg::Both => ChartFormat::Both,
+    }
+}
+
+fn evaluate(args: &EvaluateArgs, show: Show) -> Result<Outcome, CliError> {
+    let metrics = pipeline::evaluate(&EvaluateJob {
+        run_dir: args.run_dir.clone(),
+        labels: args.labels.clone(),
+        out: args.out.clone(),
+        format: args.format.map(chart_format).unwrap_or_default(),
+    })?;
+    if show.json {
+        print_json(&metrics)?;
+    } else {
+        print(&evaluation_text::metrics(&metrics))?;
     }
     Ok(Outcome::Done)
 }
@@ -238,7 +259,7 @@ fn show_preset(name: Option<&str>, show: Show) -> Result<Outcome, CliError> {
     Ok(Outcome::Done)
 }
 
-fn print(text: &str) -> Result<(), CliError> {
+pub(super) fn print(text: &str) -> Result<(), CliError> {
     Ok(std::io::stdout().lock().write_all(text.as_bytes())?)
 }
 

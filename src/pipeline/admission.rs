@@ -153,8 +153,8 @@ fn like(panel: &Panel, values: ndarray::Array3<f64>) -> Result<Panel, PipelineEr
 /// The median score at the shown cells: the ensemble's, as -ln p, then each member's raw one.
 fn medians(scored: &LevelRun, cells: &[usize]) -> Vec<(String, f64)> {
     let at = |values: &dyn Fn((usize, usize)) -> f64| {
-        let picked: Vec<f64> = cells.iter().enumerate().map(|(s, &t)| values((s, t))).collect();
-        median(&picked).unwrap_or(f64::NAN)
+        let all = cells.iter().enumerate().map(|(s, &t)| values((s, t)));
+        median(&mut all.filter(|v| !v.is_nan()).collect::<Vec<f64>>()).unwrap_or(f64::NAN)
     };
     let mut found = vec![("ensemble".to_string(), at(&|cell| -scored.output.log_p[cell]))];
     for member in &scored.members {

@@ -34,6 +34,9 @@ pub enum PipelineError {
         reasons.join("; ")
     )]
     NotReady { path: PathBuf, reasons: Vec<String> },
+    /// What was asked for does not fit together; nothing was run.
+    #[error("{0}")]
+    Arguments(String),
     #[error("{0}")]
     Other(String),
 }
@@ -42,6 +45,7 @@ impl PipelineError {
     /// The arguments name what is not there: a device, an input, a checkpoint.
     pub fn is_usage(&self) -> bool {
         match self {
+            Self::Arguments(_) => true,
             Self::Device(error) => !matches!(error, DeviceError::Start { .. }),
             Self::Source(SourceError::NoFiles(_)) => true,
             Self::Source(SourceError::Io { source, .. }) => {

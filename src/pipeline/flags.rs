@@ -225,7 +225,12 @@ fn metrics_columns<'a>(config: &'a Config, level: &'a LevelRun) -> Vec<Column<'a
             .get(metric)
             .map_or(Value::Empty, |m| Value::Text(m.name.as_str().into()))
     }));
-    columns.push(Column::new("prophet_expected_value", Kind::Float, |_, _| Value::Empty));
+    let prophet = level.members.iter().find(|m| m.name == DetectorName::Prophet);
+    let forecast = prophet.and_then(|member| member.scores.expected.as_ref());
+    columns.push(Column::new("prophet_expected_value", Kind::Float, move |s, t| {
+        let metric = usize::from(output.leading_metric[[s, t]]);
+        Value::Float(forecast.map_or(f64::NAN, |expected| expected[[s, t, metric]]))
+    }));
     columns.push(Column::new("estimated_revenue_impact", Kind::Float, |s, t| {
         Value::Float(revenue_impact(level, s, t))
     }));

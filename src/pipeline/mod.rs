@@ -7,19 +7,26 @@
 //! quality  verdicts + labels -> figures
 //! pages    verdicts -> what the report draws
 //! flags    verdicts -> columns of the flags files
+//! kept     verdicts -> what a run keeps to be measured later
 //! write    flags, charts, page, log into a directory
 //! stage    one command from a job to a directory that appears whole or not at all
 //! admission which way a fitted level's scores point, before its checkpoint is ready
 //! inject   what a config finds of anomalies that are put into a copy of the data
 //! run      the commands: run, train, detect, report
+//! evaluate a finished run + labels -> metrics.json and charts
+//! compare  several runs -> figures with intervals, alerts that differ
 //! ```
 
 mod admission;
+mod compare;
 mod error;
+mod evaluate;
 mod flags;
 mod inject;
+mod kept;
 mod level;
 mod load;
+mod metrics;
 mod pages;
 mod quality;
 mod registry;
@@ -28,9 +35,17 @@ mod stage;
 mod summary;
 mod write;
 
+pub use compare::{
+    AlertRow, AlertSideRow, AlertTotals, BootstrapFacts, CompareJob, Comparison, ConfigSummary,
+    Contender, Failure, FigureRow, KeyDifference, LevelComparison, MAX_RUNS, RunOrigin,
+    RunSummaryRef, Spread, compare, difference_texts, figure_text, is_run, spread_text, verdict,
+};
 pub use error::PipelineError;
+pub use evaluate::{EvaluateJob, METRICS_FILE, evaluate};
 pub use inject::{INJECT_FILE, InjectLevel, InjectSummary, SmallestSummary, inject};
+pub use level::{LevelRun, MemberRun, fit_level};
 pub use load::{GeneratedFiles, generate};
+pub use metrics::{CalibrationMetrics, LevelMetrics, Metrics, ScorerMetrics};
 pub use run::{Job, detect, report, run, train};
 pub use summary::{
     CalibrationRow, FallbackNote, LevelSummary, QualityRow, RunSummary, TrainingSummary,

@@ -9,7 +9,8 @@ use super::{
     flags,
     level::{LevelRun, MemberRun},
     load::{self, Loaded},
-    quality,
+    metrics::{LevelMetrics, ScorerMetrics},
+    quality, registry,
     summary::{LevelSummary, RunSummary},
 };
 use crate::{
@@ -18,8 +19,9 @@ use crate::{
     ensemble::{AnomalyType, Direction, RuleSummary, Severity},
     panel::{Panel, Step},
     report::{
-        AnomalyRow, Heatmap, HeatmapRow, LevelReport, Mark, MetricTable, ReconstructionPanel,
-        ReportData, SeriesChart, SeriesTally, TrainingCurve, file_stem, rank,
+        AnomalyRow, EvaluationCharts, Heatmap, HeatmapRow, KindRecall, LevelReport, Mark,
+        MetricTable, ReconstructionPanel, ReportData, SeriesChart, SeriesTally, TrainingCurve,
+        file_stem, rank,
     },
 };
 
@@ -50,6 +52,7 @@ pub fn report_data(
         data.charts.extend(charts.drain(..).map(|(_, chart)| chart));
         data.levels.push(page.summary());
         data.quality.extend(tables(told));
+        data.evaluation.extend(evaluation_charts(&told.metrics));
         if data.training.is_none() {
             data.training = training(level);
         }
@@ -244,12 +247,7 @@ impl<'a> LevelPage<'a> {
     fn interval_level(&self) -> f64 {
         let members = self.level.members.iter().filter(|m| m.scores.expected.is_some());
         let first = members.min_by_key(|m| (m.scores.log_p.is_none(), m.scores.lower.is_none()));
-        match first.map(|member| member.name) {
-            Some(DetectorName::Nb2) => self.config.nb2.interval_level,
-            Some(DetectorName::SeasonalProfile) => self.config.seasonal_profile.interval_level,
-            Some(DetectorName::Zscore) => self.config.zscore.interval_level,
-            _ => f64::NAN,
-        }
+        first.and_then(|m| registry::interval_level(m.name, self.config)).unwrap_or(f64::NAN)
     }
 
     /// The metric that leads most of the series' anomalies, the first of them on a tie.
@@ -423,16 +421,56 @@ fn rules_table(level: &LevelSummary) -> MetricTable {
     }
 }
 
+/// What the charts of one level show; `None` without labels on it.
+pub fn evaluation_charts(level: &LevelMetrics) -> Option<EvaluationCharts> {
+    let everywhere: Vec<&ScorerMetrics> =
+        level.scorers.iter().filter(|scorer| scorer.scope == "all cells").collect();
+    let ensemble = everywhere.first()?;
+    let figure = |scorer: &ScorerMetrics, name: &str| scorer.figures.get(name).copied().flatten();
+    let kinds = ensemble.by_kind.iter().map(|(kind, (_, events))| KindRecall {
+        kind: kind.clone(),
+        events: *events,
+        recall: everywhere
+            .iter()
+            .map(|scorer| figure(scorer, &format!("event_recall_{kind}")).unwrap_or(0.0))
+            .collect(),
+    });
+    Some(EvaluationCharts {
+        level: level.level.clone(),
+        step: level.step.clone(),
+        prevalence: figure(ensemble, "prevalence").unwrap_or(0.0),
+        scorers: everywhere.iter().map(|scorer| scorer.who.clone()).collect(),
+        pr_curves: everywhere.iter().map(|scorer| scorer.pr_curve.clone()).collect(),
+        at_work: everywhere
+            .iter()
+            .map(|scorer| Some((figure(scorer, "recall")?, figure(scorer, "precision")?)))
+            .collect(),
+        calibration: level
+            .calibration
+            .iter()
+            .map(|row| (row.row.detector.clone(), row.curve.clone()))
+            .collect(),
+        clean_cells: level.calibration.iter().map(|row| row.row.cells).max().unwrap_or(0),
+        delays: ensemble.delays.iter().map(|(delay, events)| (*delay, *events)).collect(),
+        missed: ensemble.by_kind.values().map(|(found, all)| all - found).sum(),
+        kinds: kinds.collect(),
+    })
+}
+
 /// The tables of figures of one level.
 fn tables(level: &LevelSummary) -> Vec<MetricTable> {
-    const FIGURES: [(&str, &str); 9] = [
+    const FIGURES: [(&str, &str); 13] = [
         ("precision", "precision"),
         ("recall", "recall"),
         ("f1", "F1"),
         ("fpr", "FPR"),
         ("event_recall", "event recall"),
+        ("ppv", "PPV"),
+        ("event_f1", "event F1"),
         ("auc_pr", "AUC-PR"),
         ("auc_roc", "AUC-ROC"),
+        ("vus_pr", "VUS-PR"),
+        ("vus_roc", "VUS-ROC"),
         ("false_alerts_per_series_year", "false alerts per series-year"),
         ("mean_delay_steps", "mean delay (steps)"),
     ];
@@ -455,7 +493,7 @@ fn tables(level: &LevelSummary) -> Vec<MetricTable> {
                     cells
                 })
                 .collect(),
-            note: "Points in training are left out. Event recall: share of labelled events with at least one flag inside.".into(),
+            note: "Points in training are left out. Event recall: share of labelled events with at least one flag inside; PPV: share of alerts that touch one.".into(),
         });
     }
     if !level.rules.is_empty() {

@@ -8,6 +8,7 @@ use std::{
 
 use super::{
     PipelineError, RunSummary,
+    kept::KeptLevel,
     level::{self, Build},
     registry,
     stage::{Stage, spare},
@@ -62,7 +63,8 @@ pub(super) fn train_with(job: &Job, build: Build) -> Result<RunSummary, Pipeline
     let config = replayable(&job.config);
     let checkpoint = stage.checkpoint(&config, &loaded, &levels)?;
     checkpoint.write_into(stage.dir.path())?;
-    let mut summary = stage.summary(&loaded, &levels);
+    let kept: Vec<KeptLevel> = levels.iter().map(|run| KeptLevel::of(&config, run)).collect();
+    let mut summary = stage.summary(&loaded, &levels, &kept);
     if job.config.source.path.is_none() {
         summary.input = PathBuf::from("generated");
     }
@@ -104,7 +106,7 @@ pub fn detect(
     stage.warnings.extend(overruled(&trained, &job.config));
     let loaded = stage.load()?;
     let config = in_force(trained, &job.config);
-    let (context, _) = stage.context()?;
+    let context = stage.context();
     let mut levels = Vec::with_capacity(loaded.panels.len());
     for panel in &loaded.panels {
         let state = matching_level(&kept, panel, checkpoint)?;

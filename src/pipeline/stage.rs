@@ -10,7 +10,8 @@ use std::{
 use super::{
     Job, PipelineError, RunSummary,
     admission::{self, Admission},
-    flags,
+    evaluate, flags,
+    kept::{self, KeptLevel},
     level::{self, LevelRun},
     load::{self, Loaded},
     pages, quality, registry,
@@ -54,7 +55,7 @@ pub(super) struct Stage<'a> {
     pub(super) warnings: Vec<String>,
     /// What `detect` scores with.
     pub(super) checkpoint: Option<PathBuf>,
-    device: Option<ComputeDevice>,
+    device: ComputeDevice,
     /// What makes the detectors.
     pub(super) build: level::Build,
 }
@@ -70,14 +71,19 @@ impl<'a> Stage<'a> {
         for path in [&source.path, &source.labels, &source.known_events].into_iter().flatten() {
             spare(&job.out, Path::new(path))?;
         }
+        // Before anything is read: who asked for a device that is not there need not wait.
+        let (device, warnings) = device::choose(job.config.device)?;
+        for warning in &warnings {
+            tracing::warn!("{warning}");
+        }
         Ok(Self {
             job,
             command,
             dir: PartialDir::begin(&job.out, marker)?,
             clock: Clock::start(),
-            warnings: Vec::new(),
+            warnings,
             checkpoint: None,
-            device: None,
+            device,
             build: registry::build,
         })
     }
@@ -116,28 +122,17 @@ impl<'a> Stage<'a> {
         }
     }
 
-    pub(super) fn context(&mut self) -> Result<(FitContext, String), PipelineError> {
-        let (device, warnings) = device::choose(self.job.config.device)?;
-        for warning in &warnings {
-            tracing::warn!("{warning}");
-        }
-        self.warnings.extend(warnings);
-        let name = device.name().to_string();
-        self.device = Some(device.clone());
-        Ok((self.context_of(device), name))
-    }
-
-    fn context_of(&self, device: ComputeDevice) -> FitContext {
+    pub(super) fn context(&self) -> FitContext {
         FitContext {
             seed: self.job.config.seed,
-            device,
+            device: self.device.clone(),
             progress: self.job.progress.clone(),
             cancelled: self.job.cancelled.clone(),
         }
     }
 
     pub(super) fn fit(&mut self, loaded: &Loaded) -> Result<Vec<LevelRun>, PipelineError> {
-        let (context, _) = self.context()?;
+        let context = self.context();
         let mut levels = Vec::with_capacity(loaded.panels.len());
         for panel in &loaded.panels {
             levels.push(level::fit_level_with(
@@ -160,7 +155,7 @@ impl<'a> Stage<'a> {
         loaded: &Loaded,
         levels: &[LevelRun],
     ) -> Result<Checkpoint, PipelineError> {
-        let context = self.context_of(self.device.clone().unwrap_or_else(ComputeDevice::cpu));
+        let context = self.context();
         let mut found = Admission::default();
         let mut states = Vec::with_capacity(levels.len());
         for level in levels {
@@ -198,24 +193,26 @@ impl<'a> Stage<'a> {
         }
     }
 
-    fn device_name(&self) -> String {
-        self.device.as_ref().map_or_else(|| "cpu".to_string(), |device| device.name().to_string())
-    }
-
     fn origin(&self, loaded: &Loaded) -> Origin {
         Origin {
             version: env!("CARGO_PKG_VERSION").into(),
             seed: self.job.config.seed,
-            device: self.device_name(),
+            device: self.device.name().to_string(),
             data_fingerprint: loaded.summary.fingerprint.clone(),
         }
     }
 
-    pub(super) fn summary(&self, loaded: &Loaded, levels: &[LevelRun]) -> RunSummary {
+    pub(super) fn summary(
+        &self,
+        loaded: &Loaded,
+        levels: &[LevelRun],
+        kept: &[KeptLevel],
+    ) -> RunSummary {
         let labels = loaded.labels.as_deref();
         let summaries: Vec<LevelSummary> = levels
             .iter()
-            .map(|level| quality::summarise(level, labels, self.job.config.seed))
+            .zip(kept)
+            .map(|(level, kept)| quality::summarise(level, kept, labels, self.job.config.seed))
             .collect();
         let mut warnings = self.warnings.clone();
         for level in &summaries {
@@ -266,7 +263,7 @@ impl<'a> Stage<'a> {
             name: self.job.config.name.clone(),
             command: self.command.into(),
             version: env!("CARGO_PKG_VERSION").into(),
-            device: self.device_name(),
+            device: self.device.name().to_string(),
             seed: self.job.config.seed,
             checkpoint: self.checkpoint.clone(),
             input: loaded.input.clone(),
@@ -312,13 +309,23 @@ impl<'a> Stage<'a> {
         let path = dir.join("config.toml");
         fs::write(&path, text).map_err(PipelineError::io(&path))?;
 
-        let summary = self.summary(loaded, levels);
+        let kept: Vec<KeptLevel> = levels.iter().map(|run| KeptLevel::of(&config, run)).collect();
+        kept::write_scores(&kept, &dir)?;
+        let summary = self.summary(loaded, levels, &kept);
+        drop(kept);
+        if summary.levels.iter().any(|level| !level.metrics.scorers.is_empty()) {
+            let levels = summary.levels.iter().map(|level| level.metrics.clone()).collect();
+            let metrics = evaluate::metrics(&summary, levels, PathBuf::new());
+            write::write_json(&dir.join(evaluate::METRICS_FILE), &metrics)?;
+        }
+        self.clock.lap("measure");
         let mut data = pages::report_data(&config, loaded, levels, &summary);
         write::write_json(&dir.join(write::REPORT_FILE), &data)?;
         write::draw(&mut data, &dir, config.report.format, self.job.progress.as_ref())?;
         self.clock.lap("draw");
 
-        let timings = self.clock.laps.iter().filter(|(n, _)| n == "draw").cloned();
+        let late = ["measure", "draw"];
+        let timings = self.clock.laps.iter().filter(|(n, _)| late.contains(&n.as_str())).cloned();
         let mut summary = summary;
         summary.timings.extend(timings);
         summary.input = published(&summary.input, &dir, &self.job.out);

@@ -4,6 +4,7 @@ use std::{collections::BTreeMap, path::PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use super::metrics::LevelMetrics;
 use crate::ensemble::RuleSummary;
 
 /// Everything that is known of a run beside its tables and pictures.
@@ -58,6 +59,9 @@ pub struct LevelSummary {
     pub calibration: Vec<CalibrationRow>,
     /// Figures against the labels, when there are labels at this level.
     pub quality: Vec<QualityRow>,
+    /// The level's part of `metrics.json`, which holds more than `run.json`.
+    #[serde(skip)]
+    pub metrics: LevelMetrics,
 }
 
 /// Series that a simpler detector stands in for, with one reason as an example.

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     ensemble::{AnomalyType, Direction, Severity},
-    report::ReportError,
+    report::{EvaluationCharts, ReportError},
 };
 
 /// Everything that a report shows.
@@ -31,6 +31,9 @@ pub struct ReportData {
     pub charts: Vec<SeriesChart>,
     pub training: Option<TrainingCurve>,
     pub quality: Vec<MetricTable>,
+    /// Charts of how good the run is, by level; empty without labels.
+    #[serde(default)]
+    pub evaluation: Vec<EvaluationCharts>,
 }
 
 impl ReportData {

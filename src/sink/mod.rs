@@ -5,7 +5,9 @@
 //! the cells it is given.
 
 mod atomic;
+mod read;
 mod table;
 
 pub use atomic::{PartialDir, write_file};
+pub use read::read_csv;
 pub use table::{Column, Kind, SinkError, Value, write_csv, write_parquet};

@@ -20,6 +20,7 @@ mod columns;
 mod csv_rows;
 mod error;
 mod files;
+mod fingerprint;
 mod generate;
 mod intake;
 mod intervals;
@@ -27,10 +28,12 @@ mod parquet_rows;
 mod read;
 mod rejects;
 mod spec;
+mod table;
 mod time;
 
 pub use batch::{BATCH_ROWS, Batch};
 pub use error::{PushError, SourceError};
+pub use fingerprint::fingerprint;
 pub use generate::{FunnelSpec, GeneratedSummary, WeeklySpec, generate_funnel, generate_weekly};
 pub use intervals::{Interval, IntervalSpec, read_intervals};
 pub use read::{ReadSummary, read};
@@ -38,3 +41,4 @@ pub use rejects::{RejectExample, RejectLog, RejectReason};
 pub use spec::{
     AmbiguousTime, Filter, Format, IdColumn, Layout, MetricColumn, SourceSpec, TimeFormat,
 };
+pub use table::Table;

@@ -222,8 +222,8 @@ impl Change<'_> {
 
 /// Median of the absolute values that are not missing.
 fn median_size(values: ArrayView1<'_, f64>) -> f64 {
-    let sizes: Vec<f64> = values.iter().map(|v| v.abs()).collect();
-    median(&sizes).unwrap_or(f64::NAN)
+    let mut sizes: Vec<f64> = values.iter().filter(|v| !v.is_nan()).map(|v| v.abs()).collect();
+    median(&mut sizes).unwrap_or(f64::NAN)
 }
 
 #[cfg(test)]

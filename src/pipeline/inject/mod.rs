@@ -16,6 +16,7 @@ use ndarray::{Array2, Array3};
 
 use super::{
     Job, PipelineError,
+    kept::KeptLevel,
     level::{self, LevelRun},
     load::{self, Loaded},
     stage::Stage,
@@ -41,7 +42,7 @@ const LEVELS_APART: u64 = 1 << 16;
 pub fn inject(job: &Job) -> Result<InjectSummary, PipelineError> {
     let mut stage = Stage::begin(job, "inject", INJECT_FILE)?;
     let loaded = stage.load()?;
-    let (context, _) = stage.context()?;
+    let context = stage.context();
     let config = &job.config;
     let base = fit(config, loaded.panels.clone(), &loaded, &context)?;
     stage.clock.lap("without injections");
@@ -59,7 +60,8 @@ pub fn inject(job: &Job) -> Result<InjectSummary, PipelineError> {
         .map(|test| reach(config, test, &loaded.known_events, &context))
         .collect::<Result<Vec<_>, _>>()?;
     stage.clock.lap("smallest spikes and drops");
-    let mut told = stage.summary(&loaded, &base);
+    let kept: Vec<KeptLevel> = base.iter().map(|run| KeptLevel::of(config, run)).collect();
+    let mut told = stage.summary(&loaded, &base, &kept);
     if config.source.path.is_none() {
         told.input = "generated".into();
     }
