@@ -73,10 +73,10 @@ fn a_network_trained_on_the_cpu_scores_the_same_on_a_gpu() {
     let (panel, cpu) = (panel(), FitContext::new(3));
     let detector = LstmAutoencoder::new(params()).expect("the parameters are in range");
     let fitted = detector.fit(&panel, &FitMask::all(&panel), &cpu).expect("it trains");
-    let on_cpu = fitted.score(&panel, &cpu).expect("it scores on the CPU");
+    let on_cpu = fitted.score(&panel, &FitMask::all(&panel), &cpu).expect("it scores on the CPU");
     let restored = fitted.state().and_then(|state| detector.restore(state, &gpu));
     let restored = restored.expect("the checkpoint is sound");
-    let on_gpu = restored.score(&panel, &gpu).expect("it scores on the GPU");
+    let on_gpu = restored.score(&panel, &FitMask::all(&panel), &gpu).expect("it scores on the GPU");
     assert_same(&on_cpu, &on_gpu);
 }
 
@@ -88,7 +88,7 @@ fn a_network_trains_on_a_gpu_as_on_the_cpu() {
     let detector = LstmAutoencoder::new(params).expect("the parameters are in range");
     let score = |context: &FitContext| {
         let fitted = detector.fit(&panel, &FitMask::all(&panel), context).expect("it trains");
-        fitted.score(&panel, &cpu).expect("it scores")
+        fitted.score(&panel, &FitMask::all(&panel), &cpu).expect("it scores")
     };
     assert_same(&score(&cpu), &score(&gpu));
 }

@@ -9,6 +9,7 @@
 //!   <level>/<detector>.safetensors    weights, where there are any
 //!   <level>/keys.json                 the series, in the order of the fit
 //!   <level>/calibration.json          raw scores -> p-values
+//!   <level>/agreement.json            how alike the detectors' p-values are
 //! ```
 //!
 //! A folder is written beside its place and renamed, so a checkpoint is whole or not there. On
@@ -24,13 +25,13 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     detectors::{DetectorName, DetectorState},
-    ensemble::Calibration,
+    ensemble::{Agreement, Calibration},
     panel::{Level, Metric, SeriesKey, Step},
 };
 
 /// The layout that this version reads and writes. A change that older versions cannot read
 /// raises it.
-pub const FORMAT: u32 = 1;
+pub const FORMAT: u32 = 2;
 
 /// The file that makes a folder a checkpoint.
 pub const MANIFEST: &str = "manifest.json";
@@ -77,6 +78,7 @@ pub struct LevelState {
     pub trained_until: Vec<i64>,
     pub detectors: Vec<(DetectorName, DetectorState)>,
     pub calibrations: BTreeMap<DetectorName, Calibration>,
+    pub agreement: Agreement,
 }
 
 /// A whole checkpoint in memory.
@@ -136,6 +138,7 @@ impl Checkpoint {
                 Keys { keys: level.keys.clone(), trained_until: level.trained_until.clone() };
             put(format!("{folder}/keys.json"), &to_json(dir, &keys)?)?;
             put(format!("{folder}/calibration.json"), &to_json(dir, &level.calibrations)?)?;
+            put(format!("{folder}/agreement.json"), &to_json(dir, &level.agreement)?)?;
         }
         let manifest = Manifest {
             format: FORMAT,
@@ -198,6 +201,12 @@ impl Checkpoint {
             if keys.len() != trained_until.len() {
                 return Err(damaged(format!("{folder}/keys.json: its two lists differ in length")));
             }
+            let agreement: Agreement = files.json(&format!("{folder}/agreement.json"))?;
+            if !agreement.is_sound() {
+                return Err(damaged(format!(
+                    "{folder}/agreement.json: a number is no correlation"
+                )));
+            }
             levels.push(LevelState {
                 level: entry.level,
                 step: entry.step,
@@ -206,6 +215,7 @@ impl Checkpoint {
                 trained_until,
                 detectors,
                 calibrations: files.json(&format!("{folder}/calibration.json"))?,
+                agreement,
             });
         }
         let config = String::from_utf8(files.bytes("config.toml")?)
@@ -291,6 +301,7 @@ mod tests {
                 trained_until: vec![0],
                 detectors: vec![(DetectorName::LstmAutoencoder, state)],
                 calibrations: BTreeMap::new(),
+                agreement: Agreement::default(),
             }],
         }
     }
@@ -326,7 +337,9 @@ mod tests {
         assert!(error.contains("no checkpoint"), "{error}");
         sample().write_into(dir.path()).unwrap();
         let path = dir.path().join(MANIFEST);
-        let text = fs::read_to_string(&path).unwrap().replace("\"format\":1", "\"format\":9");
+        let text = fs::read_to_string(&path)
+            .unwrap()
+            .replace(&format!("\"format\":{FORMAT}"), "\"format\":9");
         fs::write(&path, text).unwrap();
         let error = Checkpoint::load(dir.path()).err().unwrap().to_string();
         assert!(error.contains("format 9") && error.contains("0.1.0"), "{error}");

@@ -12,7 +12,7 @@ use crate::config::Override;
     version,
     about,
     arg_required_else_help = true,
-    after_help = "Start here:\n  anomalist run quickstart\n  anomalist run weekly --input my_events.csv --out out/\n\nExit codes: 0 done; 1 the run failed; 2 the arguments or the config are wrong;\n3 anomalies were found and --fail-on asked for it."
+    after_help = "Start here:\n  anomalist run quickstart\n  anomalist run weekly --input my_events.csv --out out/\n\nExit codes: 0 done; 1 the run failed; 2 the arguments or the config are wrong;\n3 anomalies were found and --fail-on asked for it; 130 interrupted."
 )]
 pub struct Cli {
     #[command(subcommand)]
@@ -172,10 +172,10 @@ pub struct ReportArgs {
     /// The folder that `run` or `detect` wrote.
     #[arg(value_name = "RUN_DIR")]
     pub run_dir: PathBuf,
-    /// png, svg or both.
-    #[arg(long, value_enum, default_value = "png")]
-    pub format: ChartFormatArg,
-    /// Charts of the first N series only.
+    /// png, svg or both (default: what the run's config says).
+    #[arg(long, value_enum)]
+    pub format: Option<ChartFormatArg>,
+    /// Charts of the first N series of each level only.
     #[arg(long, value_name = "N")]
     pub top: Option<usize>,
 }

@@ -1,10 +1,6 @@
 //! One function per command.
 
-use std::{
-    io::Write,
-    path::Path,
-    sync::{Arc, atomic::AtomicBool},
-};
+use std::{io::Write, path::Path, sync::Arc};
 
 use super::{
     CliError, Outcome,
@@ -12,6 +8,7 @@ use super::{
         ChartFormatArg, Cli, Command, ConfigArgs, ConfigCommand, DataFormat, GenerateArgs,
         GenerateKind, ReportArgs, SeverityArg, parse_sets,
     },
+    interrupt,
     progress::Bars,
     text,
 };
@@ -89,12 +86,7 @@ fn load(name: &str, overrides: &[Override]) -> Result<Config, CliError> {
 fn job(args: &ConfigArgs, suffix: &str, show: Show) -> Result<Job, CliError> {
     let config = config(args)?;
     let out = args.out.clone().unwrap_or_else(|| config.default_out(suffix));
-    Ok(Job {
-        config,
-        out,
-        progress: Arc::new(Bars::new(show.quiet)),
-        cancelled: Arc::new(AtomicBool::new(false)),
-    })
+    Ok(Job { config, out, progress: Arc::new(Bars::new(show.quiet)), cancelled: interrupt::flag() })
 }
 
 fn finish(
@@ -182,11 +174,11 @@ fn generate(args: &GenerateArgs, show: Show) -> Result<Outcome, CliError> {
 }
 
 fn report(args: &ReportArgs, show: Show) -> Result<Outcome, CliError> {
-    let format = match args.format {
+    let format = args.format.map(|format| match format {
         ChartFormatArg::Png => ChartFormat::Png,
         ChartFormatArg::Svg => ChartFormat::Svg,
         ChartFormatArg::Both => ChartFormat::Both,
-    };
+    });
     let bars = Bars::new(show.quiet);
     let page = pipeline::report(&args.run_dir, format, args.top, &bars)?;
     if show.json {
@@ -236,7 +228,7 @@ fn print(text: &str) -> Result<(), CliError> {
     Ok(std::io::stdout().lock().write_all(text.as_bytes())?)
 }
 
-fn print_json<T: serde::Serialize>(value: &T) -> Result<(), CliError> {
+pub(super) fn print_json<T: serde::Serialize>(value: &T) -> Result<(), CliError> {
     let text = serde_json::to_string_pretty(value).map_err(std::io::Error::from)?;
     print(&format!("{text}\n"))
 }

@@ -1,10 +1,12 @@
 //! The command line: arguments to a job, a job's summary to text or JSON, errors to exit codes.
 //!
 //! stdout is data, stderr is everything else. Exit codes: 0 done; 1 the run failed; 2 the
-//! arguments or the config are wrong; 3 anomalies were found and `--fail-on` asked for it.
+//! arguments, the config or a path in them are wrong; 3 anomalies were found and `--fail-on` asked
+//! for it; 130 interrupted. With `--json` an error is an object on stdout too.
 
 mod args;
 mod commands;
+mod interrupt;
 mod progress;
 mod text;
 
@@ -39,6 +41,7 @@ impl CliError {
     fn code(&self) -> u8 {
         match self {
             Self::Usage(_) | Self::Config(_) => 2,
+            Self::Pipeline(error) if error.is_usage() => 2,
             Self::Pipeline(_) | Self::Stdout(_) => 1,
         }
     }
@@ -52,6 +55,7 @@ impl CliError {
 /// Runs the program.
 pub fn main() -> ExitCode {
     let cli = args::Cli::parse();
+    let json = cli.json;
     let level = if cli.quiet { tracing::Level::ERROR } else { tracing::Level::WARN };
     tracing_subscriber::fmt()
         .with_max_level(level)
@@ -64,7 +68,17 @@ pub fn main() -> ExitCode {
         Ok(Outcome::Done) => ExitCode::SUCCESS,
         Ok(Outcome::Found) => ExitCode::from(3),
         Err(error) if error.is_broken_pipe() => ExitCode::SUCCESS,
+        Err(_) if interrupt::is_raised() => {
+            eprintln!("interrupted: nothing was written");
+            ExitCode::from(interrupt::EXIT_CODE)
+        }
         Err(error) => {
+            if json {
+                // Whoever reads stdout as JSON finds JSON there; a closed pipe is no second error.
+                let told =
+                    serde_json::json!({ "error": error.to_string(), "exit_code": error.code() });
+                let _ = commands::print_json(&told);
+            }
             let text = error.to_string();
             for (i, line) in text.lines().enumerate() {
                 eprintln!("{}{line}", if i == 0 { "error: " } else { "       " });

@@ -134,9 +134,12 @@ impl Config {
             file: file.clone(),
             problems: vec![Problem {
                 key: String::new(),
-                message: format!(
-                    "{error}; give a config file, or write a shipped one with `anomalist config show weekly > {file}`"
-                ),
+                message: match Preset::nearest(&file) {
+                    Some(preset) => format!("{error}; did you mean the shipped config `{preset}`?"),
+                    None => format!(
+                        "{error}; give a config file, or write a shipped one with `anomalist config show weekly > {file}`"
+                    ),
+                },
                 place: None,
             }],
         })?;
@@ -191,6 +194,25 @@ impl Config {
         toml_edit::ser::to_string_pretty(self)
     }
 
+    /// The tables of this config that `other` has otherwise, by name.
+    pub fn differing_tables(&self, other: &Self) -> Vec<String> {
+        let tables = |config: &Self| toml_edit::ser::to_document(config).unwrap_or_default();
+        let (mine, theirs) = (tables(self), tables(other));
+        let mut names: Vec<&str> = mine
+            .iter()
+            .chain(theirs.iter())
+            .filter(|(_, item)| item.is_table_like())
+            .map(|(name, _)| name)
+            .collect();
+        names.sort_unstable();
+        names.dedup();
+        let text = |document: &toml_edit::DocumentMut, name: &str| {
+            document.get(name).map(ToString::to_string)
+        };
+        names.retain(|name| text(&mine, name) != text(&theirs, name));
+        names.into_iter().map(str::to_string).collect()
+    }
+
     /// The members of the ensemble with their weights.
     pub fn members(&self) -> BTreeMap<DetectorName, f64> {
         self.ensemble
@@ -227,6 +249,8 @@ impl Config {
         }
         found.extend(self.zscore.check().into_iter().map(|(k, t)| (format!("zscore.{k}"), t)));
         found.extend(self.report.check().into_iter().map(|(k, t)| (format!("report.{k}"), t)));
+        let output = self.output.check(&self.panel);
+        found.extend(output.into_iter().map(|(k, t)| (format!("output.{k}"), t)));
         if self.name.is_empty() || self.name.contains(['/', '\\']) || self.name.starts_with('.') {
             found.push(("name".into(), "names a folder: letters, digits, `-` and `_`".into()));
         }
@@ -286,6 +310,26 @@ mod tests {
         assert_eq!(load(&[]).unwrap().source.path.as_deref(), Some("/data/x.csv"));
         let error = load(&[entry("nb2.interval_level", "7")]).unwrap_err().to_string();
         assert!(error.contains("--set nb2.interval_level=7"), "{error}");
+    }
+
+    #[test]
+    fn new_column_names_must_not_clash() {
+        let rename = |pairs: &str| {
+            let text = format!("[source]\npath = \"x.csv\"\n[output.rename]\n{pairs}\n");
+            parse(&text).map_err(|error| error.to_string())
+        };
+        assert!(rename("mu_hat = \"expected\"\ncount = \"hits\"").is_ok());
+        assert!(rename("mu_hat = \"x\"\npi_low = \"x\"").unwrap_err().contains("another column"));
+        assert!(rename("mu_hat = \"count\"").unwrap_err().contains("column of the data"));
+        assert!(rename("mu_hat = \"count\"\ncount = \"mu_hat\"").is_ok(), "a swap is fine");
+    }
+
+    #[test]
+    fn tables_that_differ_are_named() {
+        let a = parse("[source]\npath = \"x.csv\"").unwrap();
+        let b = parse("seed = 4\n[source]\npath = \"y.csv\"\n[nb2]\ntrend = false").unwrap();
+        assert_eq!(a.differing_tables(&b), ["nb2", "source"]);
+        assert!(a.differing_tables(&a).is_empty());
     }
 
     #[test]

@@ -23,4 +23,11 @@ impl Preset {
     pub fn find(name: &str) -> Option<Preset> {
         PRESETS.iter().copied().find(|preset| preset.name == name)
     }
+
+    /// The name of a shipped config that `name` is a slip of.
+    pub fn nearest(name: &str) -> Option<&'static str> {
+        let distance = |preset: &Preset| strsim::damerau_levenshtein(preset.name, name);
+        let best = PRESETS.iter().min_by_key(|preset| distance(preset))?;
+        (distance(best) <= 2.max(name.len() / 4)).then_some(best.name)
+    }
 }

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     detectors::{DetectorName, ScoringPlan},
     ensemble::EnsembleParams,
-    panel::{Duplicates, Level, Metric, MetricKind, Scope, SpanRule, Step},
+    panel::{Duplicates, Edges, Level, Metric, MetricKind, Scope, SpanRule, Step},
     report::ChartFormat,
     source::{
         AmbiguousTime, Filter, Format, FunnelSpec, IdColumn, Layout, MetricColumn, SourceSpec,
@@ -212,6 +212,8 @@ pub struct PanelSection {
     pub duplicates: Duplicates,
     /// From when to when a series exists: `calendar | first_seen | observed`.
     pub spans: SpanRule,
+    /// What becomes of a first and last day or week that raw events cover in part: `trim | keep`.
+    pub edges: Edges,
     /// Keep the largest groups of the coarsest level. `--max-pairs`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_pairs: Option<usize>,
@@ -232,6 +234,7 @@ impl Default for PanelSection {
             step: Step::Week,
             duplicates: Duplicates::Combine,
             spans: SpanRule::Calendar,
+            edges: Edges::Trim,
             max_pairs: None,
             max_keys: None,
             levels: vec![
@@ -459,6 +462,30 @@ pub struct OutputSection {
     pub parquet: bool,
     /// Columns to rename: name here = name in the files.
     pub rename: BTreeMap<String, String>,
+}
+
+impl OutputSection {
+    /// New names that clash with each other, or with the panel's own columns.
+    pub(super) fn check(&self, panel: &PanelSection) -> Problems {
+        let mut problems = Vec::new();
+        let own =
+            panel.id_columns().into_iter().chain(panel.metrics.iter().map(|m| m.name.clone()));
+        let kept: Vec<String> = own.filter(|name| !self.rename.contains_key(name)).collect();
+        for (i, (from, to)) in self.rename.iter().enumerate() {
+            let key = format!("rename.{from}");
+            if to.is_empty() {
+                problems.push(problem(&key, "must not be empty"));
+            }
+            if self.rename.values().take(i).any(|other| other == to) {
+                problems
+                    .push(problem(&key, format!("`{to}` is the new name of another column too")));
+            }
+            if kept.contains(to) {
+                problems.push(problem(&key, format!("`{to}` is a column of the data already")));
+            }
+        }
+        problems
+    }
 }
 
 impl Default for OutputSection {

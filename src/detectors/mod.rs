@@ -161,17 +161,17 @@ pub trait Detector: Send + Sync {
             ScoringPlan::InSample | ScoringPlan::Split { .. } | ScoringPlan::SplitShare { .. } => {
                 let train = plan.train_mask(panel, mask);
                 let fitted = self.fit(panel, &train, context)?;
-                let scores = fitted.score(panel, context)?;
+                let scores = fitted.score(panel, mask, context)?;
                 Ok((fitted, scores))
             }
             ScoringPlan::CrossFitted { block } => {
                 let fitted = self.fit(panel, mask, context)?;
-                let mut scores = fitted.score(panel, context)?;
+                let mut scores = fitted.score(panel, mask, context)?;
                 for start in (0..panel.n_times()).step_by(block.max(1)) {
                     let times = start..(start + block.max(1)).min(panel.n_times());
                     let mut fold = mask.clone();
                     fold.forbid_times(times.clone());
-                    let held_out = self.fit(panel, &fold, context)?.score(panel, context)?;
+                    let held_out = self.fit(panel, &fold, context)?.score(panel, &fold, context)?;
                     scores.take_times(&held_out, times);
                 }
                 Ok((fitted, scores))
@@ -189,9 +189,16 @@ pub trait Detector: Send + Sync {
 
 /// A detector that has learnt.
 pub trait FittedDetector: Send + Sync {
-    /// Scores every step of every series. Series that the fit never saw, and series whose fit
+    /// Scores every step of every series. A detector that follows a slow level takes it from the
+    /// cells that `mask` allows, so that a known event does not become the new normal; cells that
+    /// it forbids are scored like any other. Series that the fit never saw, and series whose fit
     /// failed, are listed in [`Scores::failures`]; they never fail the whole.
-    fn score(&self, panel: &Panel, context: &FitContext) -> Result<Scores, DetectorError>;
+    fn score(
+        &self,
+        panel: &Panel,
+        mask: &FitMask,
+        context: &FitContext,
+    ) -> Result<Scores, DetectorError>;
 
     /// What a checkpoint keeps.
     fn state(&self) -> Result<DetectorState, DetectorError>;

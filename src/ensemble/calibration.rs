@@ -16,8 +16,8 @@
 //!
 //! Which cells calibrate is the caller's choice (`usable`): held-out cells of the training part for
 //! a checkpoint, or the unlabelled part that is being scored for a batch. Scores of cells that the
-//! detector learnt from are too low for that, and [`Calibration::adapted`] moves the standards to a
-//! new batch while the shape of the null stays.
+//! detector learnt from are too low for that. A batch that is scored from a checkpoint is judged by
+//! the checkpoint's null: moving the null to the batch would hide a batch of which much is anomalous.
 
 use ndarray::{Array2, ArrayView2};
 use rayon::prelude::*;
@@ -232,35 +232,6 @@ impl Calibration {
             Judge::Own(own) => &self.own[own],
         };
         (self.standards.series[place], null)
-    }
-
-    /// The same null with locations and scales of a new batch, for scores that shifted as a whole
-    /// between calibration and use (a detector that has seen the calibration data, a calmer season).
-    ///
-    /// `raw` and `usable` are `[series, time]` in the order of the calibration. The batch needs no
-    /// labels; up to a quarter of it may be anomalous. A batch with fewer than `min_points` usable
-    /// scores leaves the calibration as it is.
-    ///
-    /// # Errors
-    /// When the shapes do not fit.
-    pub fn adapted(
-        &self,
-        raw: ArrayView2<f64>,
-        usable: ArrayView2<bool>,
-        min_points: usize,
-    ) -> Result<Self, EnsembleError> {
-        if raw.nrows() != self.judges.len() {
-            return Err(EnsembleError::Shape {
-                what: "scores to adapt to",
-                found: raw.dim(),
-                expected: (self.judges.len(), raw.ncols()),
-            });
-        }
-        let series = collect(raw, usable)?;
-        if series.iter().map(Vec::len).sum::<usize>() < min_points.max(1) {
-            return Ok(self.clone());
-        }
-        Ok(Self { standards: Standards::fit(&series), ..self.clone() })
     }
 
     /// Refuses a calibration that was read from a file and makes no sense.

@@ -20,12 +20,12 @@ use ndarray::Array2;
 use serde::{Deserialize, Serialize};
 
 use super::normal::{ln_upper, upper_quantile};
-use crate::detectors::Scores;
+use crate::detectors::{DetectorName, Scores};
 
 /// p-values above this count as this.
 const P_CAP: f64 = 0.9;
 /// As many cells of full agreement are added before a correlation is believed, so that a small
-/// batch is combined with caution.
+/// panel is combined with caution.
 const CAUTION: f64 = 200.0;
 /// Below this ln p, tan((1/2 - p)π) is 1/(πp) to machine precision.
 const FAR_TAIL: f64 = -23.0;
@@ -83,13 +83,50 @@ pub struct Member<'a> {
     pub weight: f64,
 }
 
+/// How alike the members' p-values are, pair by pair, from 0 (independent) to 1 (the same).
+///
+/// Learnt where a run is fitted and kept in its checkpoint, so that a later batch, be it of one row,
+/// is combined as the run was.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Agreement {
+    pairs: Vec<(DetectorName, DetectorName, f64)>,
+}
+
+impl Agreement {
+    /// Learns from the members' ln p of one panel.
+    pub fn learn(members: &[Member<'_>]) -> Self {
+        let mut pairs = Vec::new();
+        for (i, a) in members.iter().enumerate() {
+            for b in &members[..i] {
+                pairs.push((a.scores.detector, b.scores.detector, alike(a.log_p, b.log_p)));
+            }
+        }
+        Self { pairs }
+    }
+
+    /// Two members of which nothing is known count as copies of each other, the careful guess.
+    fn of(&self, a: DetectorName, b: DetectorName) -> f64 {
+        let found = self.pairs.iter().find(|(x, y, _)| (*x, *y) == (a, b) || (*x, *y) == (b, a));
+        if a == b { 1.0 } else { found.map_or(1.0, |(.., rho)| *rho) }
+    }
+
+    /// Every number lies where a correlation may.
+    pub fn is_sound(&self) -> bool {
+        self.pairs.iter().all(|(.., rho)| (0.0..=1.0).contains(rho))
+    }
+}
+
 /// Combines the members' ln p cell by cell, `[series, time]`; NaN where no member says anything.
-pub fn combine_p(members: &[Member<'_>], params: &EnsembleParams) -> Array2<f64> {
+pub fn combine_p(
+    members: &[Member<'_>],
+    params: &EnsembleParams,
+    agreement: &Agreement,
+) -> Array2<f64> {
     let Some(first) = members.first() else { return Array2::zeros((0, 0)) };
-    let correlation = match params.strategy {
-        Strategy::Average => correlation(members),
-        _ => Array2::zeros((0, 0)),
-    };
+    let names: Vec<DetectorName> = members.iter().map(|member| member.scores.detector).collect();
+    let correlation = Array2::from_shape_fn((names.len(), names.len()), |(i, j)| {
+        agreement.of(names[i], names[j])
+    });
     let mut cell = Vec::with_capacity(members.len());
     Array2::from_shape_fn(first.log_p.dim(), |at| {
         cell.clear();
@@ -181,29 +218,18 @@ fn vote(votes: &mut [Vote], share: f64) -> f64 {
     votes.last().map_or(f64::NAN, |v| v.log_p)
 }
 
-/// Quadrant correlation of the members' p-values, `[member, member]`: sin(π/2 · mean agreement of
-/// the sides of 1/2), which a few anomalies cannot move; never below 0, so that no estimate makes
-/// an alarm out of disagreement.
-fn correlation(members: &[Member<'_>]) -> Array2<f64> {
-    let n = members.len();
-    let mut rho = Array2::eye(n);
+/// Quadrant correlation of two members' p-values: sin(π/2 · mean agreement of the sides of 1/2),
+/// which a few anomalies cannot move; never below 0, so that no estimate makes an alarm out of
+/// disagreement.
+fn alike(a: &Array2<f64>, b: &Array2<f64>) -> f64 {
     let half = 0.5_f64.ln();
-    for i in 0..n {
-        for j in 0..i {
-            let (mut agree, mut seen) = (0.0, 0.0);
-            for (a, b) in members[i].log_p.iter().zip(members[j].log_p) {
-                if !a.is_nan() && !b.is_nan() {
-                    seen += 1.0;
-                    agree += if (*a < half) == (*b < half) { 1.0 } else { -1.0 };
-                }
-            }
-            let r =
-                if seen > 0.0 { (std::f64::consts::FRAC_PI_2 * agree / seen).sin() } else { 1.0 };
-            rho[[i, j]] = (seen * r.max(0.0) + CAUTION) / (seen + CAUTION);
-            rho[[j, i]] = rho[[i, j]];
-        }
+    let (mut agree, mut seen) = (0.0, 0.0);
+    for (a, b) in a.iter().zip(b).filter(|(a, b)| !a.is_nan() && !b.is_nan()) {
+        seen += 1.0;
+        agree += if (*a < half) == (*b < half) { 1.0 } else { -1.0 };
     }
-    rho
+    let r = if seen > 0.0 { (std::f64::consts::FRAC_PI_2 * agree / seen).sin() } else { 1.0 };
+    (seen * r.max(0.0) + CAUTION) / (seen + CAUTION)
 }
 
 #[cfg(test)]
@@ -268,6 +294,15 @@ mod tests {
         assert!((p - 1e-9).abs() < 1e-15);
     }
 
+    #[test]
+    fn members_of_which_nothing_is_known_count_once() {
+        let nobody = Agreement::default();
+        assert_eq!(nobody.of(DetectorName::Nb2, DetectorName::Zscore), 1.0);
+        assert!(nobody.is_sound());
+        let text = r#"{"pairs":[["nb2","zscore",1.5]]}"#;
+        assert!(!serde_json::from_str::<Agreement>(text).unwrap().is_sound());
+    }
+
     /// Under dependence of any strength, at most about 1 % of null cells have p <= 0.01.
     #[test]
     fn combined_p_values_hold_their_level_when_members_are_dependent() {
@@ -286,8 +321,8 @@ mod tests {
             }
             let a = Array2::from_shape_fn((1, n), |(_, t)| pairs[t].0);
             let b = Array2::from_shape_fn((1, n), |(_, t)| pairs[t].1);
-            let scores = crate::detectors::Scores {
-                detector: crate::detectors::DetectorName::Rolling,
+            let scores = |detector| crate::detectors::Scores {
+                detector,
                 score: a.clone(),
                 log_p: None,
                 direction: Array2::zeros((1, n)),
@@ -297,15 +332,17 @@ mod tests {
                 metric_share: None,
                 failures: Vec::new(),
             };
+            let scores = [scores(DetectorName::Rolling), scores(DetectorName::Zscore)];
             let members = [
-                Member { scores: &scores, log_p: &a, weight: 1.0 },
-                Member { scores: &scores, log_p: &b, weight: 1.0 },
+                Member { scores: &scores[0], log_p: &a, weight: 1.0 },
+                Member { scores: &scores[1], log_p: &b, weight: 1.0 },
             ];
+            let agreement = Agreement::learn(&members);
             for (hit, strategy) in
                 hits.iter_mut().zip([Strategy::Cauchy, Strategy::Average, Strategy::Max])
             {
                 let params = EnsembleParams { strategy, ..EnsembleParams::default() };
-                let p = combine_p(&members, &params);
+                let p = combine_p(&members, &params, &agreement);
                 *hit = p.iter().filter(|p| **p <= 0.01_f64.ln()).count();
             }
             for hit in hits {

@@ -19,7 +19,7 @@ mod tail;
 mod types;
 
 pub use calibration::{CalibratedScores, Calibration, CalibrationParams, CalibrationSummary};
-pub use combine::{EnsembleParams, Member, Strategy, combine_p};
+pub use combine::{Agreement, EnsembleParams, Member, Strategy, combine_p};
 pub use decision::{DecisionParams, KnownEvents};
 pub use output::{EnsembleOutput, MemberOutput, combine};
 pub use types::*;

@@ -4,7 +4,7 @@ use ndarray::{Array2, Array3, ArrayView2, Zip};
 
 use super::{
     AnomalyType, EnsembleError, Severity,
-    combine::{EnsembleParams, Member, combine_p},
+    combine::{Agreement, EnsembleParams, Member, combine_p},
     decision::{DecisionParams, Deviation},
     label::{self, Flagged},
 };
@@ -31,7 +31,8 @@ pub struct EnsembleOutput {
     pub is_anomaly: Array2<bool>,
     pub severity: Array2<Option<Severity>>,
     pub kind: Array2<Option<AnomalyType>>,
-    /// +1 above, -1 below, 0 unknown.
+    /// The side of the leading metric's expected value: +1 above, -1 below. Where nothing predicts
+    /// that metric, the members' weighted vote; 0 unknown.
     pub direction: Array2<i8>,
     /// `[series, time, metric]`: the prediction of the first member that has one, parametric
     /// members first, then in the order of the config; NaN where nobody predicts.
@@ -59,7 +60,8 @@ pub struct MemberOutput {
     pub flagged: Array2<bool>,
 }
 
-/// Combines the members into one verdict per cell.
+/// Combines the members into one verdict per cell. `agreement` says how alike they are: learnt from
+/// these members where a run is fitted, the checkpoint's where it scores.
 ///
 /// # Errors
 /// When a member's arrays do not have the panel's shape.
@@ -67,6 +69,7 @@ pub fn combine(
     panel: &Panel,
     members: &[Member<'_>],
     known: ArrayView2<'_, bool>,
+    agreement: &Agreement,
     params: &EnsembleParams,
     decision: &DecisionParams,
 ) -> Result<EnsembleOutput, EnsembleError> {
@@ -82,7 +85,7 @@ pub fn combine(
             }
         }
     }
-    let log_p = combine_p(members, params);
+    let log_p = combine_p(members, params, agreement);
     let log_p = if members.is_empty() { Array2::from_elem(shape, f64::NAN) } else { log_p };
     let outputs: Vec<MemberOutput> = members
         .iter()
@@ -97,7 +100,8 @@ pub fn combine(
         .collect();
     let [expected, lower, upper] = predictions(panel, members);
     let leading_metric = leading(panel, members);
-    let direction = directions(members, shape);
+    let mut direction = directions(members, shape);
+    face_the_leading_metric(&mut direction, panel, &leading_metric, &expected);
     let mut output = EnsembleOutput {
         score: bounded_score(&log_p),
         confidence: Array2::from_elem(shape, f64::NAN),
@@ -115,7 +119,7 @@ pub fn combine(
         members: outputs,
         log_p,
     };
-    agreement(&mut output, members);
+    count_agreeing(&mut output, members);
     decide(&mut output, panel, known, decision);
     label_types(&mut output, panel, decision);
     Ok(output)
@@ -208,8 +212,25 @@ fn directions(members: &[Member<'_>], shape: (usize, usize)) -> Array2<i8> {
     })
 }
 
+/// The leading metric's own side of its expected value overrules the members' vote, so that a row
+/// never says "above" beside a deviation of -40 %.
+fn face_the_leading_metric(
+    direction: &mut Array2<i8>,
+    panel: &Panel,
+    leading: &Array2<u16>,
+    expected: &Array3<f64>,
+) {
+    for ((s, t), direction) in direction.indexed_iter_mut() {
+        let metric = usize::from(leading[[s, t]]);
+        let deviation = panel.values()[[s, t, metric]] - expected[[s, t, metric]];
+        if deviation != 0.0 && !deviation.is_nan() {
+            *direction = if deviation > 0.0 { 1 } else { -1 };
+        }
+    }
+}
+
 /// `n_models_flagged` and `confidence`.
-fn agreement(output: &mut EnsembleOutput, members: &[Member<'_>]) {
+fn count_agreeing(output: &mut EnsembleOutput, members: &[Member<'_>]) {
     for ((s, t), confidence) in output.confidence.indexed_iter_mut() {
         let (mut total, mut agreed, mut flagged) = (0.0, 0.0, 0_u8);
         for (member, out) in members.iter().zip(&output.members) {
@@ -348,6 +369,7 @@ mod tests {
             &panel,
             &members,
             known.view(),
+            &Agreement::learn(&members),
             &EnsembleParams::default(),
             &DecisionParams::default(),
         )
@@ -364,6 +386,27 @@ mod tests {
     }
 
     #[test]
+    fn the_direction_is_the_leading_metrics_own() {
+        let panel = panel(&[4.0, 10.0, 16.0]);
+        let mut nb2 = scores(DetectorName::Nb2, &panel, &[9.0; 3], 1);
+        nb2.expected = Some(Array3::from_elem((1, 3, 1), 10.0));
+        let p = log_p(&[1e-9; 3]);
+        let members = [Member { scores: &nb2, log_p: &p, weight: 1.0 }];
+        let known = Array2::from_elem((1, 3), false);
+        let output = combine(
+            &panel,
+            &members,
+            known.view(),
+            &Agreement::learn(&members),
+            &EnsembleParams::default(),
+            &DecisionParams::default(),
+        )
+        .unwrap();
+        assert_eq!(output.direction.row(0).to_vec(), [-1, 1, 1], "the vote stands only at 10");
+        assert_eq!(output.kind[[0, 0]], Some(AnomalyType::Drop));
+    }
+
+    #[test]
     fn scores_rise_as_p_falls() {
         let panel = panel(&[1.0; 4]);
         let rolling = scores(DetectorName::Rolling, &panel, &[1.0, 5.0, 9.0, 40.0], 1);
@@ -374,6 +417,7 @@ mod tests {
             &panel,
             &members,
             known.view(),
+            &Agreement::learn(&members),
             &EnsembleParams::default(),
             &DecisionParams::default(),
         )
@@ -395,6 +439,7 @@ mod tests {
                 &panel,
                 &members,
                 known.view(),
+                &Agreement::learn(&members),
                 &EnsembleParams::default(),
                 &DecisionParams::default()
             )

@@ -14,43 +14,15 @@ use polars::prelude::{DataFrame, PolarsError};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Calendar, Level, Metric, MetricKind, Panel, SeriesKey, Step, calendar::bucket_start,
-    clock_secs, label,
+    BuildError, Calendar, CutEdge, Edges, Level, Metric, MetricKind, Panel, SeriesKey, Step,
+    calendar::bucket_start, clock_secs, edges::Extents, error::MAX_CELLS, label,
 };
 
 /// Name of the frame column that holds the time of a row, in UTC epoch seconds (`Int64`).
 pub const TIME_COLUMN: &str = "__time";
 
-/// More cells than this in one panel are taken for a mistake in the data (a year 0202, say).
-const MAX_CELLS: usize = 400_000_000;
-
 /// A longer calendar of which hardly any step has a row is taken for a stray date.
 const MIN_SPARSE_STEPS: usize = 500;
-
-/// Why rows or arrays do not make a panel.
-#[derive(Debug, thiserror::Error)]
-pub enum BuildError {
-    #[error("values have the shape {found:?}, the keys, calendar and metrics ask for {expected:?}")]
-    Shape { found: (usize, usize, usize), expected: (usize, usize, usize) },
-    #[error("the series `{0}` comes twice")]
-    DuplicateKey(String),
-    #[error("no usable row: nothing to build a panel from")]
-    Empty,
-    #[error(
-        "{series} series from {first} to {last} make {cells} cells, more than {MAX_CELLS}: check the time column for wrong years, take a longer step, or limit the scope with --max-pairs and --max-keys"
-    )]
-    TooLarge { series: usize, first: String, last: String, cells: usize },
-    #[error(
-        "only {filled} of the {len} steps from {first} to {last} have any row: check the time column for a wrong year (sort the rows by time and look at both ends), or take a longer step"
-    )]
-    Sparse { filled: usize, len: usize, first: String, last: String },
-    #[error("the ratio `{metric}` needs the metric `{part}`, which is not in the panel")]
-    RatioPart { metric: String, part: String },
-    #[error("the level `{level}` needs the id column `{column}`, which the rows do not have")]
-    LevelColumn { level: String, column: String },
-    #[error(transparent)]
-    Frame(#[from] PolarsError),
-}
 
 /// What two rows for the same cell mean.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -84,6 +56,7 @@ pub struct AggregationPlan {
     pub metrics: Vec<Metric>,
     pub duplicates: Duplicates,
     pub spans: SpanRule,
+    pub edges: Edges,
     /// A row without a value for a metric means that nobody measured it. False for long data, where
     /// a row speaks of one metric only.
     pub blank_is_missing: bool,
@@ -115,6 +88,7 @@ pub struct Aggregator {
     slots: HashMap<(u32, i64), u32>,
     /// `carried.len()` cells per slot.
     cells: Vec<Cell>,
+    extents: Extents,
     n_rows: u64,
 }
 
@@ -135,6 +109,7 @@ impl Aggregator {
             keys: Vec::new(),
             slots: HashMap::new(),
             cells: Vec::new(),
+            extents: Extents::default(),
             n_rows: 0,
         }
     }
@@ -149,9 +124,12 @@ impl Aggregator {
     /// refused as duplicates.
     ///
     /// # Errors
-    /// When a column is missing or has another type.
+    /// When a column is missing or has another type, or a row has no time.
     pub fn push(&mut self, frame: &DataFrame) -> Result<Vec<usize>, BuildError> {
         let times = frame.column(TIME_COLUMN)?.i64()?;
+        if times.null_count() > 0 {
+            return Err(BuildError::NoTime);
+        }
         let ids = self
             .plan
             .id_columns
@@ -203,6 +181,9 @@ impl Aggregator {
                 }
             }
             self.n_rows += u64::from(keep);
+            if self.plan.edges == Edges::Trim {
+                self.extents.see(start, clock);
+            }
         }
         Ok(refused)
     }
@@ -221,6 +202,11 @@ impl Aggregator {
         place
     }
 
+    /// The first and the last step, where [`build`](Self::build) leaves them out.
+    pub fn cut_edges(&self) -> Vec<CutEdge> {
+        self.extents.cut(self.plan.step)
+    }
+
     /// Rolls the rows up to one level. Series are sorted by key.
     ///
     /// # Errors
@@ -232,15 +218,15 @@ impl Aggregator {
         let is_group = level.id_columns.len() <= groups.id_columns.len();
         let scope = if is_group { Scope { max_keys: None, ..scope } } else { scope };
         let kept = self.in_scope(&self.columns_of(groups)?, scope);
-        let (first, last) = self
-            .slots
-            .keys()
-            .map(|&(_, start)| (start, start))
+        let cut: Vec<i64> = self.cut_edges().into_iter().map(|edge| edge.start).collect();
+        let starts = || self.slots.keys().map(|&(_, start)| start).filter(|s| !cut.contains(s));
+        let (first, last) = starts()
+            .map(|start| (start, start))
             .reduce(|(lo, hi), (start, _)| (lo.min(start), hi.max(start)))
             .ok_or(BuildError::Empty)?;
         let step = self.plan.step;
         let len = ((last - first) / step.secs() + 1) as usize;
-        let filled = self.slots.keys().map(|&(_, start)| start).collect::<HashSet<_>>().len();
+        let filled = starts().collect::<HashSet<_>>().len();
         if len > MIN_SPARSE_STEPS && filled * 20 < len {
             return Err(BuildError::Sparse {
                 filled,
@@ -284,7 +270,9 @@ impl Aggregator {
         let mut seen: Vec<Range<usize>> = vec![len..0; keys.len()];
         let width = self.carried.len();
         for (&(series, start), &slot) in &self.slots {
-            let Some(place) = target[series as usize] else { continue };
+            let Some(place) = target[series as usize].filter(|_| !cut.contains(&start)) else {
+                continue;
+            };
             let t = ((start - first) / step.secs()) as usize;
             touched[[place, t]] = true;
             let span = &mut seen[place];
@@ -403,157 +391,4 @@ fn project(key: &SeriesKey, columns: &[usize]) -> SeriesKey {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use polars::prelude::{Column, df};
-
-    fn level(name: &str, columns: &[&str]) -> Level {
-        Level { name: name.into(), id_columns: columns.iter().map(|c| c.to_string()).collect() }
-    }
-
-    fn plan(metrics: Vec<Metric>, duplicates: Duplicates, spans: SpanRule) -> AggregationPlan {
-        AggregationPlan {
-            step: Step::Week,
-            time_zone: TimeZone::UTC,
-            id_columns: vec!["pair".into(), "key".into()],
-            metrics,
-            duplicates,
-            spans,
-            blank_is_missing: true,
-        }
-    }
-
-    fn count(name: &str) -> Metric {
-        Metric { name: name.into(), kind: MetricKind::Count }
-    }
-
-    fn frame(pair: &[&str], key: &[&str], week: &[i64], value: &[f64]) -> DataFrame {
-        let time: Vec<i64> = week.iter().map(|w| w * 604_800 + 345_600).collect(); // Mondays
-        df!("pair" => pair, "key" => key, TIME_COLUMN => time, "count" => value).unwrap()
-    }
-
-    #[test]
-    fn events_are_counted_at_every_level_and_quiet_weeks_are_zero() {
-        let mut rows =
-            Aggregator::new(plan(vec![count("count")], Duplicates::Combine, SpanRule::Calendar));
-        rows.push(&frame(&["p", "p", "q"], &["b", "a", "a"], &[2, 0, 1], &[1.0; 3])).unwrap();
-        rows.push(&frame(&["p"], &["a"], &[0], &[1.0])).unwrap();
-        let pair = level("pair", &["pair"]);
-        let keys = rows.build(&level("key", &["pair", "key"]), &pair, Scope::default()).unwrap();
-        assert_eq!(keys.n_series(), 3);
-        assert_eq!(keys.metric(0, 0).to_vec(), [2.0, 0.0, 0.0]);
-        let pairs = rows.build(&pair, &pair, Scope::default()).unwrap();
-        assert_eq!(pairs.metric(0, 0).to_vec(), [2.0, 0.0, 1.0]);
-        assert_eq!(rows.n_rows(), 4);
-    }
-
-    #[test]
-    fn a_second_row_for_an_aggregated_cell_is_refused() {
-        let mut rows =
-            Aggregator::new(plan(vec![count("count")], Duplicates::Reject, SpanRule::Observed));
-        let refused = rows.push(&frame(&["p", "p"], &["a", "a"], &[0, 0], &[5.0, 7.0])).unwrap();
-        assert_eq!(refused, [1]);
-        let level = level("key", &["pair", "key"]);
-        assert_eq!(rows.build(&level, &level, Scope::default()).unwrap().metric(0, 0)[0], 5.0);
-    }
-
-    #[test]
-    fn long_rows_of_two_metrics_share_a_cell_without_being_duplicates() {
-        let mut plan =
-            plan(vec![count("count"), count("other")], Duplicates::Reject, SpanRule::Observed);
-        plan.blank_is_missing = false;
-        let mut rows = Aggregator::new(plan);
-        let nan = f64::NAN;
-        let frame = df!(
-            "pair" => ["p", "p", "p"], "key" => ["a", "a", "a"], TIME_COLUMN => [345_600_i64; 3],
-            "count" => [5.0, nan, 6.0], "other" => [nan, 7.0, nan]
-        )
-        .unwrap();
-        assert_eq!(rows.push(&frame).unwrap(), [2]);
-        let level = level("key", &["pair", "key"]);
-        let panel = rows.build(&level, &level, Scope::default()).unwrap();
-        assert_eq!(panel.series(0).row(0).to_vec(), [5.0, 7.0]);
-    }
-
-    #[test]
-    fn measures_are_averaged_and_gaps_stay_missing() {
-        let metric = Metric { name: "count".into(), kind: MetricKind::Measure };
-        let mut rows =
-            Aggregator::new(plan(vec![metric], Duplicates::Combine, SpanRule::FirstSeen));
-        rows.push(&frame(&["p"; 3], &["a", "a", "b"], &[1, 1, 3], &[2.0, 4.0, 1.0])).unwrap();
-        let level = level("key", &["pair", "key"]);
-        let panel = rows.build(&level, &level, Scope::default()).unwrap();
-        assert_eq!(panel.metric(0, 0)[0], 3.0);
-        assert!(panel.metric(0, 0)[1].is_nan());
-        assert_eq!(panel.span(1), 2..3);
-    }
-
-    #[test]
-    fn a_blank_count_is_missing_and_a_week_without_rows_is_zero() {
-        let mut rows =
-            Aggregator::new(plan(vec![count("count")], Duplicates::Combine, SpanRule::Calendar));
-        rows.push(&frame(&["p", "p"], &["a", "a"], &[0, 2], &[f64::NAN, 3.0])).unwrap();
-        let level = level("key", &["pair", "key"]);
-        let panel = rows.build(&level, &level, Scope::default()).unwrap();
-        assert!(panel.metric(0, 0)[0].is_nan());
-        assert_eq!(panel.metric(0, 0).to_vec()[1..], [0.0, 3.0]);
-    }
-
-    #[test]
-    fn limiting_the_keys_leaves_the_total_of_their_pair() {
-        let mut rows =
-            Aggregator::new(plan(vec![count("count")], Duplicates::Combine, SpanRule::Calendar));
-        rows.push(&frame(&["p", "p"], &["a", "b"], &[0; 2], &[1.0, 5.0])).unwrap();
-        let scope = Scope { max_pairs: None, max_keys: Some(1) };
-        let pair = level("pair", &["pair"]);
-        assert_eq!(rows.build(&pair, &pair, scope).unwrap().metric(0, 0)[0], 6.0);
-        assert_eq!(
-            rows.build(&level("key", &["pair", "key"]), &pair, scope).unwrap().n_series(),
-            1
-        );
-    }
-
-    #[test]
-    fn a_stray_date_is_an_error_that_names_both_ends() {
-        let mut rows =
-            Aggregator::new(plan(vec![count("count")], Duplicates::Combine, SpanRule::Calendar));
-        rows.push(&frame(&["p", "p"], &["a", "a"], &[0, 2_900], &[1.0; 2])).unwrap();
-        let level = level("key", &["pair", "key"]);
-        let error = rows.build(&level, &level, Scope::default()).unwrap_err().to_string();
-        assert!(error.contains("1970-01-05") && error.contains("2025-08-04"), "{error}");
-    }
-
-    #[test]
-    fn the_scope_keeps_the_largest() {
-        let mut rows =
-            Aggregator::new(plan(vec![count("count")], Duplicates::Combine, SpanRule::Calendar));
-        rows.push(&frame(&["p", "p", "q"], &["a", "b", "c"], &[0; 3], &[1.0, 5.0, 3.0])).unwrap();
-        let scope = Scope { max_pairs: Some(1), max_keys: Some(1) };
-        let panel =
-            rows.build(&level("key", &["pair", "key"]), &level("pair", &["pair"]), scope).unwrap();
-        assert_eq!(panel.keys(), [SeriesKey(vec!["p".into(), "b".into()])]);
-    }
-
-    #[test]
-    fn a_ratio_without_its_denominator_is_missing() {
-        let ratio = Metric {
-            name: "rate".into(),
-            kind: MetricKind::Ratio { numerator: "count".into(), denominator: "count".into() },
-        };
-        let plan = plan(vec![count("count"), ratio], Duplicates::Combine, SpanRule::Calendar);
-        let mut rows = Aggregator::new(plan);
-        rows.push(&frame(&["p", "p"], &["a", "a"], &[0, 1], &[4.0, 0.0])).unwrap();
-        let level = level("key", &["pair", "key"]);
-        let panel = rows.build(&level, &level, Scope::default()).unwrap();
-        assert_eq!(panel.metric(0, 1)[0], 1.0);
-        assert!(panel.metric(0, 1)[1].is_nan());
-    }
-
-    #[test]
-    fn a_missing_column_is_an_error() {
-        let mut rows =
-            Aggregator::new(plan(vec![count("count")], Duplicates::Combine, SpanRule::Calendar));
-        let frame = DataFrame::new_infer_height(vec![Column::new("pair".into(), ["p"])]).unwrap();
-        assert!(rows.push(&frame).is_err());
-    }
-}
+mod tests;

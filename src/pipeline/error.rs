@@ -34,6 +34,19 @@ pub enum PipelineError {
 }
 
 impl PipelineError {
+    /// The arguments name what is not there: a device, an input, a checkpoint.
+    pub fn is_usage(&self) -> bool {
+        match self {
+            Self::Device(error) => !matches!(error, DeviceError::Start { .. }),
+            Self::Source(SourceError::NoFiles(_)) => true,
+            Self::Source(SourceError::Io { source, .. }) => {
+                source.kind() == std::io::ErrorKind::NotFound
+            }
+            Self::Checkpoint(error) => matches!(error, CheckpointError::NotACheckpoint { .. }),
+            _ => false,
+        }
+    }
+
     pub(crate) fn io(path: impl Into<PathBuf>) -> impl FnOnce(std::io::Error) -> Self {
         let path = path.into();
         move |source| Self::Io { path, source }

@@ -7,7 +7,11 @@
 
 use std::collections::BTreeMap;
 
-use super::level::{LevelRun, MemberRun};
+use super::{
+    PipelineError,
+    level::{LevelRun, MemberRun},
+    load,
+};
 use crate::{
     config::{Config, OutputSchema},
     detectors::{DetectorName, nb2::FittedNb2},
@@ -15,8 +19,6 @@ use crate::{
     sink::{Column, Kind, Value},
     source::Interval,
 };
-
-use super::load;
 
 /// Detectors of the requirements that have a column whether or not they are in the run.
 const PROMISED: &[&str] = &["lstm", "prophet", "isolation_forest", "changepoint"];
@@ -45,6 +47,68 @@ pub fn stem(config: &Config, panel: &Panel) -> String {
     } else {
         format!("flags_{}_{adverb}", panel.level().name)
     }
+}
+
+/// Columns of a flags file that are neither ids, time, metrics nor a detector's score.
+const OWN: &[&str] = &[
+    "is_anom",
+    "is_anomaly",
+    "mu_hat",
+    "pi_low",
+    "pi_high",
+    "nb2_is_anom",
+    "deviation_ratio",
+    "pearson_residual",
+    "nb2_p_value",
+    "ensemble_anomaly_score",
+    "p_value",
+    "anomaly_confidence",
+    "anomaly_severity",
+    "anomaly_type",
+    "direction",
+    "deviation_percentage",
+    "n_models_flagged",
+    "expected_value",
+    "expected_low",
+    "expected_high",
+    "leading_metric",
+    "prophet_expected_value",
+    "estimated_revenue_impact",
+    "estimated_conversion_loss",
+    "contributing_factors",
+    "in_training",
+    "known_event",
+    "fallback",
+];
+
+/// Refuses, before anything is fitted, id columns and metrics that have the name of a column of
+/// the flags files.
+///
+/// # Errors
+/// Names the first such column.
+pub fn check_names(config: &Config) -> Result<(), PipelineError> {
+    let ids = config.panel.id_columns();
+    let data = ids.iter().chain(config.panel.metrics.iter().map(|metric| &metric.name));
+    let renamed = |name: &String| config.output.rename.get(name).unwrap_or(name).clone();
+    let names: Vec<String> = data.map(renamed).collect();
+    let taken = |name: &&String| {
+        OWN.iter().any(|own| renamed(&own.to_string()) == **name)
+            || ["week_start", "day", "window_start"].contains(&name.as_str())
+            || name.ends_with("_anomaly_score")
+    };
+    match names.iter().find(taken) {
+        None => Ok(()),
+        Some(name) => Err(PipelineError::Other(format!(
+            "`{name}` is the name of a column of the flags files too: give the id column or metric another name in [output.rename]"
+        ))),
+    }
+}
+
+/// Names of [output.rename] that no column has.
+pub fn unknown_renames(config: &Config, columns: &[Column<'_>]) -> Vec<String> {
+    let has = |new: &String| columns.iter().any(|column| column.name == *new);
+    let unknown = config.output.rename.iter().filter(|(_, new)| !has(new));
+    unknown.map(|(old, _)| old.clone()).collect()
 }
 
 /// Names of the known events by cell, for the cells that have any.

@@ -13,7 +13,7 @@ use crate::{
     detectors::{
         DetectorError, DetectorName, FitContext, FitMask, FittedDetector, Scores, ScoringPlan,
     },
-    ensemble::{Calibration, EnsembleOutput, Member, combine},
+    ensemble::{Agreement, Calibration, EnsembleOutput, Member, combine},
     panel::{Panel, SeriesKey},
     source::Interval,
 };
@@ -48,6 +48,7 @@ pub struct LevelRun {
     pub known: Array2<bool>,
     pub members: Vec<MemberRun>,
     pub calibrations: BTreeMap<DetectorName, Calibration>,
+    pub agreement: Agreement,
     pub output: EnsembleOutput,
     pub fallbacks: Vec<Fallback>,
     /// Detectors that could not run at all, and why.
@@ -178,6 +179,8 @@ struct Frame<'a> {
     train_until: Option<Vec<usize>>,
     places: Vec<Option<usize>>,
     known: Array2<bool>,
+    /// `None`: learnt from these members.
+    agreement: Option<Agreement>,
 }
 
 impl Frame<'_> {
@@ -188,7 +191,7 @@ impl Frame<'_> {
         found: Found,
         mut calibrate: impl FnMut(&Scores) -> Result<(Array2<f64>, Option<Calibration>), String>,
     ) -> Result<LevelRun, PipelineError> {
-        let Self { config, panel, train_until, places, known } = self;
+        let Self { config, panel, train_until, places, known, agreement } = self;
         let Found { members: candidates, fallbacks, mut skipped, timings } = found;
         let mut members = Vec::with_capacity(candidates.len());
         let mut calibrations = BTreeMap::new();
@@ -222,8 +225,15 @@ impl Frame<'_> {
             .iter()
             .map(|m| Member { scores: &m.scores, log_p: &m.log_p, weight: m.weight })
             .collect();
-        let output =
-            combine(&panel, &views, known.view(), &config.ensemble.combination, &config.decision)?;
+        let agreement = agreement.unwrap_or_else(|| Agreement::learn(&views));
+        let output = combine(
+            &panel,
+            &views,
+            known.view(),
+            &agreement,
+            &config.ensemble.combination,
+            &config.decision,
+        )?;
         Ok(LevelRun {
             panel,
             train_until,
@@ -231,6 +241,7 @@ impl Frame<'_> {
             known,
             members,
             calibrations,
+            agreement,
             output,
             fallbacks,
             skipped,
@@ -267,7 +278,8 @@ pub fn fit_level(
         .and(&held_out)
         .map_collect(|&known, &held_out| !known && (all || held_out));
     let places = (0..panel.n_series()).map(Some).collect();
-    Frame { config, panel, train_until, places, known }.combine(found, |scores| {
+    let frame = Frame { config, panel, train_until, places, known, agreement: None };
+    frame.combine(found, |scores| {
         let calibration = Calibration::fit(scores, usable.view(), &config.calibration)
             .map_err(|error| error.to_string())?;
         let log_p = calibration.log_p(scores).map_err(|error| error.to_string())?.log_p;
@@ -302,7 +314,7 @@ pub fn score_level(
         let detector = registry::build(*name, config)?;
         // A state that does not fit is an error, not a skipped detector: the checkpoint is wrong.
         let fitted = detector.restore(kept.clone(), context)?;
-        let result = fitted.score(&panel, context).map(|scores| (fitted, scores));
+        let result = fitted.score(&panel, &members.mask, context).map(|scores| (fitted, scores));
         members.take(*name, weights.get(name).copied().unwrap_or(1.0), since, result)?;
     }
     let order: HashMap<&SeriesKey, usize> =
@@ -317,8 +329,9 @@ pub fn score_level(
         calibration.validate()?;
     }
     let found = members.found;
-    let for_frame = places.clone();
-    Frame { config, panel, train_until, places: for_frame, known }.combine(found, |scores| {
+    let agreement = Some(state.agreement.clone());
+    let frame = Frame { config, panel, train_until, places: places.clone(), known, agreement };
+    frame.combine(found, |scores| {
         let calibration = state
             .calibrations
             .get(&scores.detector)

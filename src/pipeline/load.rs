@@ -3,16 +3,16 @@
 use std::{
     fs,
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::atomic::Ordering,
 };
 
 use ndarray::Array2;
 
-use super::PipelineError;
+use super::{Job, PipelineError};
 use crate::{
     config::{Config, LayoutName},
-    detectors::Progress,
-    panel::{AggregationPlan, Aggregator, Panel, clock_secs},
+    detectors::{DetectorError, Progress},
+    panel::{AggregationPlan, Aggregator, Edges, Panel, clock_secs},
     source::{
         GeneratedSummary, Interval, IntervalSpec, ReadSummary, RejectLog, generate_funnel,
         generate_weekly, read, read_intervals,
@@ -29,6 +29,8 @@ pub struct Loaded {
     pub summary: ReadSummary,
     /// The input as the run's config should name it to be replayed.
     pub input: PathBuf,
+    /// What a reader of the run must know of how the data were read.
+    pub notes: Vec<String>,
 }
 
 /// File names of generated data.
@@ -78,29 +80,25 @@ pub fn generate(
     Ok(result)
 }
 
-/// Reads everything that the config names. `rejected` is where refused rows go; `data_dir` is
+/// Reads everything that the job's config names. `rejected` is where refused rows go; `data_dir` is
 /// where data are generated when there is no input.
 ///
 /// # Errors
-/// When the input cannot be read or makes no panel.
-pub fn load(
-    config: &Config,
-    data_dir: &Path,
-    rejected: &Path,
-    progress: &Arc<dyn Progress>,
-) -> Result<Loaded, PipelineError> {
+/// When the input cannot be read or makes no panel, or somebody cancelled.
+pub fn load(data_dir: &Path, rejected: &Path, job: &Job) -> Result<Loaded, PipelineError> {
+    let (config, progress) = (&job.config, job.progress.as_ref());
     let mut labels = config.source.labels.as_ref().map(PathBuf::from);
     let mut known_events = config.source.known_events.as_ref().map(PathBuf::from);
     let input = match &config.source.path {
         Some(path) => PathBuf::from(path),
         None => {
-            let (files, _) = generate(config, data_dir, "csv", progress.as_ref())?;
+            let (files, _) = generate(config, data_dir, "csv", progress)?;
             labels = labels.or(Some(files.labels));
             known_events = known_events.or(files.known_events);
             files.data
         }
     };
-    let (aggregator, summary) = aggregate(config, &input, rejected, progress.as_ref())?;
+    let (aggregator, summary) = aggregate(job, &input, rejected)?;
     let groups = config.panel.groups();
     let panels = config
         .panel
@@ -118,15 +116,16 @@ pub fn load(
     let intervals = |path: &PathBuf| read_intervals(path, &spec);
     let labels = labels.as_ref().map(intervals).transpose()?;
     let known_events = known_events.as_ref().map(intervals).transpose()?.unwrap_or_default();
-    Ok(Loaded { panels, labels, known_events, summary, input })
+    let notes = aggregator.cut_edges().iter().map(ToString::to_string).collect();
+    Ok(Loaded { panels, labels, known_events, summary, input, notes })
 }
 
 fn aggregate(
-    config: &Config,
+    job: &Job,
     input: &Path,
     rejected: &Path,
-    progress: &dyn Progress,
 ) -> Result<(Aggregator, ReadSummary), PipelineError> {
+    let (config, progress) = (&job.config, job.progress.as_ref());
     let spec = config.source.spec(&input.to_string_lossy(), &config.panel);
     let mut aggregator = Aggregator::new(AggregationPlan {
         step: config.panel.step,
@@ -135,6 +134,11 @@ fn aggregate(
         metrics: config.panel.metrics.clone(),
         duplicates: config.panel.duplicates,
         spans: config.panel.spans,
+        edges: match config.source.layout {
+            LayoutName::Events => config.panel.edges,
+            // Rows that were counted elsewhere stand for whole steps.
+            LayoutName::Wide | LayoutName::Long => Edges::Keep,
+        },
         blank_is_missing: config.source.layout != LayoutName::Long,
     });
     let mut rejects = RejectLog::writing_to(rejected);
@@ -147,6 +151,9 @@ fn aggregate(
         progress.advance_to(done);
     };
     let summary = read(&spec, &mut tick, &mut rejects, &mut |batch| {
+        if job.cancelled.load(Ordering::Relaxed) {
+            return Err(DetectorError::Cancelled.into());
+        }
         aggregator.push(&batch.frame).map_err(Into::into)
     });
     progress.finish();

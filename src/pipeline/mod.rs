@@ -7,7 +7,9 @@
 //! quality  verdicts + labels -> figures
 //! pages    verdicts -> what the report draws
 //! flags    verdicts -> columns of the flags files
-//! run      all of it into one directory that appears whole or not at all
+//! write    flags, charts, page, log into a directory
+//! stage    one command from a job to a directory that appears whole or not at all
+//! run      the commands: run, train, detect, report
 //! ```
 
 mod error;
@@ -18,14 +20,17 @@ mod pages;
 mod quality;
 mod registry;
 mod run;
+mod stage;
 mod summary;
+mod write;
 
 pub use error::PipelineError;
 pub use load::{GeneratedFiles, generate};
-pub use run::{Job, RUN_FILE, detect, report, run, train};
+pub use run::{Job, detect, report, run, train};
 pub use summary::{
     CalibrationRow, FallbackNote, LevelSummary, QualityRow, RunSummary, TrainingSummary,
 };
+pub use write::RUN_FILE;
 
 pub use crate::detectors::{Progress, Silent};
 pub use crate::report::ChartFormat;

@@ -225,7 +225,7 @@ impl<'a> LevelPage<'a> {
             expected: line(&output.expected),
             lower: line(&output.lower),
             upper: line(&output.upper),
-            interval_level: self.config.nb2.interval_level,
+            interval_level: self.interval_level(),
             marks,
             known_events: self
                 .known_ranges
@@ -237,6 +237,18 @@ impl<'a> LevelPage<'a> {
             training_until: self.level.train_until.as_ref().map(|cuts| cuts[s]),
             reconstruction: self.reconstruction(s, metric),
             log_values: false,
+        }
+    }
+
+    /// The level of the interval of whichever member's prediction is drawn.
+    fn interval_level(&self) -> f64 {
+        let members = self.level.members.iter().filter(|m| m.scores.expected.is_some());
+        let first = members.min_by_key(|m| (m.scores.log_p.is_none(), m.scores.lower.is_none()));
+        match first.map(|member| member.name) {
+            Some(DetectorName::Nb2) => self.config.nb2.interval_level,
+            Some(DetectorName::SeasonalProfile) => self.config.seasonal_profile.interval_level,
+            Some(DetectorName::Zscore) => self.config.zscore.interval_level,
+            _ => f64::NAN,
         }
     }
 

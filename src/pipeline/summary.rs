@@ -14,6 +14,9 @@ pub struct RunSummary {
     pub version: String,
     pub device: String,
     pub seed: u64,
+    /// What `detect` scored with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub checkpoint: Option<PathBuf>,
     pub input: PathBuf,
     /// blake3 of the bytes read.
     pub data_fingerprint: String,

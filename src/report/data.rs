@@ -4,7 +4,7 @@
 //! and a test needs no panel and no detector to draw a page. Everything serialises, with `NaN`
 //! as `null`, so a run can keep what its report was drawn from.
 
-use std::{cmp::Ordering, ops::Range};
+use std::{cmp::Ordering, collections::BTreeMap, ops::Range};
 
 use serde::{Deserialize, Serialize};
 
@@ -31,6 +31,21 @@ pub struct ReportData {
     pub charts: Vec<SeriesChart>,
     pub training: Option<TrainingCurve>,
     pub quality: Vec<MetricTable>,
+}
+
+impl ReportData {
+    /// Keeps the first `top` charts of each level, and no link to the others.
+    pub fn keep_top(&mut self, top: usize) {
+        let mut kept: BTreeMap<String, usize> = BTreeMap::new();
+        self.charts.retain(|chart| {
+            let n = kept.entry(chart.level.clone()).or_default();
+            *n += 1;
+            *n <= top
+        });
+        for row in &mut self.anomalies {
+            row.chart = row.chart.take().filter(|id| self.charts.iter().any(|c| c.id == *id));
+        }
+    }
 }
 
 /// The summary of one level of aggregation.

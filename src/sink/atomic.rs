@@ -40,9 +40,7 @@ impl PartialDir {
         fs::create_dir_all(parent).map_err(SinkError::io(parent))?;
         let partial =
             parent.join(format!(".{}.partial-{}", name.to_string_lossy(), std::process::id()));
-        if partial.exists() {
-            fs::remove_dir_all(&partial).map_err(SinkError::io(&partial))?;
-        }
+        clear_stale(parent, &name.to_string_lossy());
         fs::create_dir(&partial).map_err(SinkError::io(&partial))?;
         Ok(Self { partial: Some(partial), target: target.to_path_buf() })
     }
@@ -88,6 +86,26 @@ impl Drop for PartialDir {
     }
 }
 
+/// Removes what killed processes left of `name`; a folder whose process lives is being written.
+fn clear_stale(parent: &Path, name: &str) {
+    let prefix = format!(".{name}.partial-");
+    for entry in fs::read_dir(parent).into_iter().flatten().flatten() {
+        let file_name = entry.file_name();
+        let Some(pid) = file_name.to_str().and_then(|n| n.strip_prefix(&prefix)) else { continue };
+        // `.old` is a whole former run between two renames: never ours to remove.
+        let Ok(pid) = pid.parse::<u32>() else { continue };
+        if pid == std::process::id() || is_gone(pid) {
+            // What cannot be removed is in nobody's way.
+            let _ = fs::remove_dir_all(entry.path());
+        }
+    }
+}
+
+/// True when it is certain that no process has this id; only Linux can tell.
+fn is_gone(pid: u32) -> bool {
+    Path::new("/proc/self").exists() && !Path::new("/proc").join(pid.to_string()).exists()
+}
+
 /// Writes a file under a temporary name and renames it.
 ///
 /// # Errors
@@ -119,6 +137,19 @@ mod tests {
         }
         assert_eq!(fs::read_to_string(target.join("run.json")).unwrap(), "2");
         assert_eq!(fs::read_dir(root.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn what_a_killed_process_left_is_cleared_by_the_next() {
+        let root = tempfile::tempdir().unwrap();
+        let (stale, alive) =
+            (root.path().join(".run.partial-4294967294"), root.path().join(".run.partial-1"));
+        for dir in [&stale, &alive] {
+            fs::create_dir(dir).unwrap();
+        }
+        drop(PartialDir::begin(&root.path().join("run"), "run.json").unwrap());
+        assert!(!Path::new("/proc/self").exists() || !stale.exists());
+        assert!(alive.exists());
     }
 
     #[test]

@@ -25,7 +25,7 @@ pub enum SourceError {
     EmptyFile(PathBuf),
     #[error("{}: {detail}; {remedy}", path.display())]
     NoRows { path: PathBuf, detail: String, remedy: &'static str },
-    #[error("{}: no column `{column}` ({role}){suggestion}; the columns are: {available}; name the right one in the configuration", path.display())]
+    #[error("{}: no column `{column}` ({role}){suggestion}; the columns are: {available}; name the right one in [source.columns], or the time's in source.time_column", path.display())]
     MissingColumn {
         path: PathBuf,
         column: String,
@@ -50,7 +50,7 @@ pub enum SourceError {
     #[error("{}: line {line}: column `{column}`: {problem}", path.display())]
     Cell { path: PathBuf, line: u64, column: String, problem: String },
     #[error(
-        "{rejected} of {rows} rows were rejected ({share:.2} %), more than max_rejected_share allows ({allowed:.2} %); most often: {reason}, as in {example}; {remedy}, or raise max_rejected_share"
+        "{rejected} of {rows} rows were rejected ({share:.2} %), more than source.max_rejected_share allows ({allowed:.2} %); most often: {reason}, as in {example}; {remedy}, or raise source.max_rejected_share"
     )]
     TooManyRejects {
         rejected: u64,

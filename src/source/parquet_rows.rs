@@ -193,7 +193,7 @@ fn untimely(path: &std::path::Path, column: &Column) -> SourceError {
         column: column.name().to_string(),
         found: format!("values of the type {:?}", column.dtype()),
         wanted: "a time",
-        remedy: "set time_format to \"epoch_seconds\" or \"epoch_millis\" if it counts those, or name another time column",
+        remedy: "set source.time_format to \"epoch_seconds\" or \"epoch_millis\" if it counts those, or name another time column",
     }
 }
 

@@ -253,6 +253,7 @@ fn rows_that_the_panel_refuses_are_logged_as_duplicates_with_their_lines() {
         metrics: vec![Metric { name: "views".into(), kind: MetricKind::Count }],
         duplicates: Duplicates::Reject,
         spans: SpanRule::Calendar,
+        edges: crate::panel::Edges::Keep,
         blank_is_missing: true,
     });
     let log_path = folder.path().join("rejected.csv");

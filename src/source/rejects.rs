@@ -61,7 +61,7 @@ impl RejectReason {
             Self::BrokenUtf8 => "convert the file to UTF-8 (`iconv -f latin1 -t utf-8`, say)",
             Self::MissingTime => "fill in the time column or name another one",
             Self::UnparsableTime => {
-                "set time_format to \"epoch_seconds\", \"epoch_millis\" or a pattern such as \"%d.%m.%Y %H:%M\""
+                "set source.time_format to \"epoch_seconds\", \"epoch_millis\" or a pattern such as \"%d.%m.%Y %H:%M\""
             }
             Self::AmbiguousTime => {
                 "write times with an offset, or set ambiguous_time to \"earlier\" or \"later\""

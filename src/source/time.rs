@@ -127,9 +127,10 @@ fn digits(bytes: &[u8]) -> Option<i64> {
     })
 }
 
-/// `YYYY-MM-DD`, then perhaps `[T ]HH:MM[:SS[.fff]]`, then perhaps an offset.
+/// `YYYY-MM-DD` or `YYYY/MM/DD`, then perhaps `[T ]HH:MM[:SS[.fff]]`, then perhaps an offset.
 fn iso(text: &[u8]) -> Option<Reading> {
-    if text.len() < 10 || text[4] != b'-' || text[7] != b'-' {
+    // The year first, so that no day can be taken for a month.
+    if text.len() < 10 || !matches!((text[4], text[7]), (b'-', b'-') | (b'/', b'/')) {
         return week(text);
     }
     let (year, month, day) = (digits(&text[..4])?, digits(&text[5..7])?, digits(&text[8..10])?);

@@ -202,12 +202,17 @@ impl Fit<'_> {
 }
 
 impl FittedDetector for FittedLstm {
-    fn score(&self, panel: &Panel, context: &FitContext) -> Result<Scores, DetectorError> {
+    fn score(
+        &self,
+        panel: &Panel,
+        mask: &FitMask,
+        context: &FitContext,
+    ) -> Result<Scores, DetectorError> {
         self.check_panel(panel)?;
         guarded(context, || {
             let everywhere = Array2::from_elem((panel.n_series(), panel.n_times()), true);
             let places = self.places(panel);
-            let scaled = self.scaling.apply(panel, &places, everywhere.view());
+            let scaled = self.scaling.apply(panel, &places, mask.as_array().view());
             let seen = Cells::new(&scaled, everywhere.view());
             let predictor = Predictor {
                 params: &self.params,

@@ -166,7 +166,8 @@ fn a_series_that_the_fit_did_not_see_is_scored_by_its_own_scale() {
         let mut more = all.clone();
         more.slice_mut(s![4, .., ..]).mapv_inplace(|v| 20.0 * v);
         more[[4, 500, 0]] *= 4.0;
-        let scores = fitted.score(&panel(more), &FitContext::new(1)).unwrap();
+        let more = panel(more);
+        let scores = fitted.score(&more, &FitMask::all(&more), &FitContext::new(1)).unwrap();
         assert!(scores.failures.is_empty());
         let usual = scores.score.slice(s![4, 420..490]).mean().unwrap();
         assert!(usual < 3.0 && scores.score[[4, 500]] > 3.0 * usual, "{usual}");
@@ -288,8 +289,8 @@ fn a_checkpoint_scores_as_the_detector_that_wrote_it() {
             weights: fitted.state().unwrap().weights,
         };
         let restored = detector.restore(state, &context).unwrap();
-        let scores = fitted.score(&panel, &context).unwrap().score;
-        let again = restored.score(&panel, &context).unwrap().score;
+        let scores = fitted.score(&panel, &FitMask::all(&panel), &context).unwrap().score;
+        let again = restored.score(&panel, &FitMask::all(&panel), &context).unwrap().score;
         // The text form of a number may lose its last bit.
         for (a, b) in scores.iter().zip(&again) {
             assert!((a - b).abs() <= 1e-9 * a.abs() || (a.is_nan() && b.is_nan()), "{a}, {b}");
@@ -374,6 +375,6 @@ fn data_with_other_metrics_are_refused_with_a_remedy() {
     let detector = LstmAutoencoder::new(tiny()).unwrap();
     let fitted = detector.restore(state(), &FitContext::new(1)).unwrap();
     let other = panel(values(2, 200).slice(s![.., .., ..1]).to_owned());
-    let error = fitted.score(&other, &FitContext::new(1)).unwrap_err();
+    let error = fitted.score(&other, &FitMask::all(&other), &FitContext::new(1)).unwrap_err();
     assert!(error.to_string().contains("same metrics"), "{error}");
 }

@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     detectors::{
-        DetectorError, DetectorName, DetectorState, FitContext, FittedDetector, Scores,
+        DetectorError, DetectorName, DetectorState, FitContext, FitMask, FittedDetector, Scores,
         SeriesFailure,
     },
     panel::{Panel, SeriesKey, Step},
@@ -201,7 +201,12 @@ impl FittedNb2 {
 
 impl FittedDetector for FittedNb2 {
     /// In sample for the steps of the training, out of sample for later ones.
-    fn score(&self, panel: &Panel, context: &FitContext) -> Result<Scores, DetectorError> {
+    fn score(
+        &self,
+        panel: &Panel,
+        _mask: &FitMask,
+        context: &FitContext,
+    ) -> Result<Scores, DetectorError> {
         let places = self.places(panel)?;
         let regressors = self.regressors(panel);
         let mut scores = Scores::empty(DetectorName::Nb2, panel);

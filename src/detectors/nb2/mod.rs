@@ -167,7 +167,7 @@ impl Detector for Nb2 {
             return Ok((Box::new(fitted), scores));
         }
         let fitted = self.run(panel, &plan.train_mask(panel, mask), context, None)?;
-        let scores = fitted.score(panel, context)?;
+        let scores = fitted.score(panel, mask, context)?;
         Ok((Box::new(fitted), scores))
     }
 

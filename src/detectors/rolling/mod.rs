@@ -286,9 +286,14 @@ fn judgement(
 }
 
 impl FittedDetector for FittedRolling {
-    fn score(&self, panel: &Panel, context: &FitContext) -> Result<Scores, DetectorError> {
+    fn score(
+        &self,
+        panel: &Panel,
+        mask: &FitMask,
+        context: &FitContext,
+    ) -> Result<Scores, DetectorError> {
         context.check_cancelled()?;
-        Ok(self.score_where(panel, &FitMask::all(panel)))
+        Ok(self.score_where(panel, mask))
     }
 
     fn state(&self) -> Result<DetectorState, DetectorError> {

@@ -26,7 +26,7 @@ fn score(panel: &Panel) -> Scores {
     let detector = RollingDetector::new(RollingParams::default()).unwrap();
     let context = FitContext::new(1);
     let fitted = detector.fit(panel, &FitMask::all(panel), &context).unwrap();
-    fitted.score(panel, &context).unwrap()
+    fitted.score(panel, &FitMask::all(panel), &context).unwrap()
 }
 
 #[test]
@@ -119,7 +119,10 @@ fn the_state_comes_back_and_a_forged_one_does_not() {
     let fitted = detector.fit(&panel, &FitMask::all(&panel), &context).unwrap();
     let mut state = fitted.state().unwrap();
     let back = detector.restore(state.clone(), &context).unwrap();
-    let (a, b) = (fitted.score(&panel, &context), back.score(&panel, &context));
+    let (a, b) = (
+        fitted.score(&panel, &FitMask::all(&panel), &context),
+        back.score(&panel, &FitMask::all(&panel), &context),
+    );
     assert_eq!(
         a.unwrap().score.row(0).as_slice().unwrap()[8..],
         b.unwrap().score.row(0).as_slice().unwrap()[8..]

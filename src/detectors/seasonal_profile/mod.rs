@@ -212,9 +212,15 @@ impl FittedSeasonalProfile {
 }
 
 impl FittedDetector for FittedSeasonalProfile {
-    fn score(&self, panel: &Panel, context: &FitContext) -> Result<Scores, DetectorError> {
+    fn score(
+        &self,
+        panel: &Panel,
+        mask: &FitMask,
+        context: &FitContext,
+    ) -> Result<Scores, DetectorError> {
         context.check_cancelled()?;
-        Ok(self.score_residuals(panel, self.profile.residuals(panel), 0..panel.n_times()))
+        let residuals = self.profile.residuals_where(panel, mask.as_array().view());
+        Ok(self.score_residuals(panel, residuals, 0..panel.n_times()))
     }
 
     fn state(&self) -> Result<DetectorState, DetectorError> {

@@ -160,13 +160,33 @@ fn masked_events_neither_teach_nor_move_the_level() {
 }
 
 #[test]
+fn masked_events_move_no_level_in_a_later_batch() {
+    let (mut funnel, panel) = simulated(6, 3, 40);
+    let context = FitContext::new(1);
+    let mut train = FitMask::all(&panel);
+    train.forbid_times(390..panel.n_times());
+    let fitted = detector().fit(&panel, &train, &context).unwrap();
+    funnel.values.slice_mut(s![.., 400..660, ..]).fill(3.0);
+    let changed = panel_of(&funnel);
+    let mut mask = FitMask::all(&panel);
+    mask.forbid_times(400..660);
+    let run = |panel: &Panel| fitted.score(panel, &mask, &context).unwrap();
+    let (a, b) = (run(&panel), run(&changed));
+    assert_eq!(a.expected.unwrap(), b.expected.unwrap());
+    assert_eq!(a.score.slice(s![.., 680..]), b.score.slice(s![.., 680..]));
+}
+
+#[test]
 fn a_checkpoint_scores_alike_and_a_forged_one_is_refused() {
     let (_, panel) = simulated(7, 3, 30);
     let context = FitContext::new(1);
     let fitted = detector().fit(&panel, &FitMask::all(&panel), &context).unwrap();
     let state = fitted.state().unwrap();
     let back = detector().restore(state.clone(), &context).unwrap();
-    let (a, b) = (fitted.score(&panel, &context).unwrap(), back.score(&panel, &context).unwrap());
+    let (a, b) = (
+        fitted.score(&panel, &FitMask::all(&panel), &context).unwrap(),
+        back.score(&panel, &FitMask::all(&panel), &context).unwrap(),
+    );
     assert!(a.score.iter().zip(&b.score).all(|(a, b)| a == b || (a.is_nan() && b.is_nan())));
     for (path, value) in [
         ("/spreads/0/0/0", serde_json::json!(0.0)),
@@ -189,7 +209,7 @@ fn unknown_and_unusable_series_are_listed_and_fail_nothing_else() {
     let panel = panel_of(&funnel);
     let context = FitContext::new(1);
     let fitted = detector().fit(&panel, &FitMask::all(&panel), &context).unwrap();
-    let scores = fitted.score(&panel, &context).unwrap();
+    let scores = fitted.score(&panel, &FitMask::all(&panel), &context).unwrap();
     assert_eq!(scores.failures.iter().map(|f| f.series).collect::<Vec<_>>(), [1]);
     assert!(scores.score.row(0).iter().all(|z| z.is_finite()));
     let mut keys = panel.keys().to_vec();
@@ -203,7 +223,7 @@ fn unknown_and_unusable_series_are_listed_and_fail_nothing_else() {
         panel.values().clone(),
     )
     .unwrap();
-    let failures = fitted.score(&other, &context).unwrap().failures;
+    let failures = fitted.score(&other, &FitMask::all(&other), &context).unwrap().failures;
     assert_eq!(failures.len(), 2);
     assert!(failures[1].reason.contains("fit again"), "{}", failures[1].reason);
 }

@@ -206,7 +206,12 @@ impl FittedZscore {
 }
 
 impl FittedDetector for FittedZscore {
-    fn score(&self, panel: &Panel, context: &FitContext) -> Result<Scores, DetectorError> {
+    fn score(
+        &self,
+        panel: &Panel,
+        _mask: &FitMask,
+        context: &FitContext,
+    ) -> Result<Scores, DetectorError> {
         context.check_cancelled()?;
         let aligned = self.aligned(panel);
         let reach = normal_quantile(0.5 * (1.0 + self.interval_level));

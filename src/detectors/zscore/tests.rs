@@ -66,7 +66,7 @@ fn masked_steps_teach_nothing() {
     mask.forbid_times(40..50);
     let context = FitContext::new(1);
     let fitted = detector(false).fit(&panel, &mask, &context).unwrap();
-    assert!(fitted.score(&panel, &context).unwrap().score[[0, 45]] > 50.0);
+    assert!(fitted.score(&panel, &FitMask::all(&panel), &context).unwrap().score[[0, 45]] > 50.0);
 }
 
 #[test]
@@ -103,8 +103,8 @@ fn the_state_comes_back_and_a_forged_one_does_not() {
     let mut state = fitted.state().unwrap();
     let back = detector(true).restore(state.clone(), &context).unwrap();
     assert_eq!(
-        fitted.score(&panel, &context).unwrap().score,
-        back.score(&panel, &context).unwrap().score
+        fitted.score(&panel, &FitMask::all(&panel), &context).unwrap().score,
+        back.score(&panel, &FitMask::all(&panel), &context).unwrap().score
     );
     state.json["spreads"][0][0]["spread"] = 0.0.into();
     assert!(detector(true).restore(state.clone(), &context).is_err());

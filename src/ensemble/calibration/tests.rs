@@ -235,25 +235,6 @@ fn cells_that_are_not_usable_do_not_calibrate() {
 }
 
 #[test]
-fn an_adapted_calibration_follows_a_batch_whose_scores_are_all_larger() {
-    let setting = Setting { dim: (30, 100), scale: 1.0..10.0, share: 0.0 };
-    let (train, _, _) = contaminated(Shape::HalfNormal, &setting, 1);
-    let fitted = fit(&train);
-    let setting = Setting { share: 0.03, ..setting };
-    let (mut batch, labels, _) = contaminated(Shape::HalfNormal, &setting, 1);
-    batch.score.mapv_inplace(|s| 1.5 * s);
-    let usable = Array2::from_elem((30, 100), true);
-    let alarms = |calibration: &Calibration| {
-        let log_p = calibration.log_p(&batch).unwrap().log_p;
-        let clean = log_p.iter().zip(&labels).filter(|(_, label)| !**label);
-        clean.filter(|(lp, _)| **lp <= 0.01_f64.ln()).count() as f64 / 2_910.0
-    };
-    let adapted = fitted.adapted(batch.score.view(), usable.view(), 50).unwrap();
-    assert!(alarms(&fitted) > 0.05, "{}", alarms(&fitted));
-    assert!((0.005..=0.015).contains(&alarms(&adapted)), "{}", alarms(&adapted));
-}
-
-#[test]
 fn a_calibration_survives_json_and_a_damaged_one_is_refused() {
     let setting = Setting { dim: (10, 60), scale: 1.0..10.0, share: 0.02 };
     let (scores, _, _) = contaminated(Shape::LogNormal, &setting, 1);

@@ -144,7 +144,7 @@ fn a_later_panel_is_aligned_by_the_calendar_and_an_unknown_key_is_named() {
     let fitted = nb2().fit(&panel, &FitMask::all(&panel), &context).unwrap();
     let later: Vec<f64> = (170..190).map(season).collect();
     let next = panel_from(170, &[MetricKind::Count], &[vec![later.clone()], vec![later.clone()]]);
-    let scores = fitted.score(&next, &context).unwrap();
+    let scores = fitted.score(&next, &FitMask::all(&next), &context).unwrap();
     let expected = scores.expected.unwrap();
     for (t, y) in later.iter().enumerate() {
         assert!((expected[[0, t, 0]] / y - 1.0).abs() < 0.1, "{} is not {y}", expected[[0, t, 0]]);
@@ -165,8 +165,10 @@ fn a_checkpoint_gives_the_same_scores_and_a_damaged_one_is_refused() {
     let json: serde_json::Value = serde_json::from_str(&text).unwrap();
     let restored =
         nb2().restore(DetectorState { json: json.clone(), weights: None }, &context).unwrap();
-    let (a, b) =
-        (fitted.score(&panel, &context).unwrap(), restored.score(&panel, &context).unwrap());
+    let (a, b) = (
+        fitted.score(&panel, &FitMask::all(&panel), &context).unwrap(),
+        restored.score(&panel, &FitMask::all(&panel), &context).unwrap(),
+    );
     // Reading JSON may cost the last bit of a number.
     for (x, y) in a.score.iter().zip(&b.score) {
         assert!(x.is_nan() && y.is_nan() || (x - y).abs() <= 1e-11 * x.abs());
@@ -302,7 +304,10 @@ fn several_counts_share_one_valid_p_value_and_other_metrics_stay_out() {
     assert!(fitted.dispersion(&key, "metric2").unwrap() > 0.0);
     assert!(fitted.dispersion(&key, "metric1").is_none());
     let same = panel_of(&[MetricKind::Count], &[vec![year(11, 50.0)]]);
-    assert!(matches!(fitted.score(&same, &context), Err(DetectorError::State { .. })));
+    assert!(matches!(
+        fitted.score(&same, &FitMask::all(&same), &context),
+        Err(DetectorError::State { .. })
+    ));
 }
 
 #[test]

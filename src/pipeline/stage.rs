@@ -1,0 +1,303 @@
+//! One command on its way from a job to a directory: what run, train and detect share.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    sync::atomic::Ordering,
+    time::Instant,
+};
+
+use super::{
+    Job, PipelineError, RunSummary, flags,
+    level::{self, LevelRun},
+    load::{self, Loaded},
+    pages, quality,
+    summary::{FallbackNote, LevelSummary},
+    write,
+};
+use crate::{
+    checkpoint::Origin,
+    config::Config,
+    detectors::{DetectorError, FitContext},
+    device,
+    sink::PartialDir,
+};
+
+/// A larger share of flagged points than this is worth a word.
+const MANY_ANOMALIES: f64 = 0.2;
+
+/// Seconds by stage, in order.
+pub(super) struct Clock {
+    last: Instant,
+    laps: Vec<(String, f64)>,
+}
+
+impl Clock {
+    pub(super) fn start() -> Self {
+        Self { last: Instant::now(), laps: Vec::new() }
+    }
+
+    pub(super) fn lap(&mut self, name: &str) {
+        self.laps.push((name.to_string(), self.last.elapsed().as_secs_f64()));
+        self.last = Instant::now();
+    }
+}
+
+/// One command on its way from a job to a directory.
+pub(super) struct Stage<'a> {
+    job: &'a Job,
+    command: &'static str,
+    pub(super) dir: PartialDir,
+    pub(super) clock: Clock,
+    pub(super) warnings: Vec<String>,
+    /// What `detect` scores with.
+    pub(super) checkpoint: Option<PathBuf>,
+    device: Option<device::ComputeDevice>,
+}
+
+impl<'a> Stage<'a> {
+    pub(super) fn begin(
+        job: &'a Job,
+        command: &'static str,
+        marker: &str,
+    ) -> Result<Self, PipelineError> {
+        flags::check_names(&job.config)?;
+        let source = &job.config.source;
+        for path in [&source.path, &source.labels, &source.known_events].into_iter().flatten() {
+            spare(&job.out, Path::new(path))?;
+        }
+        Ok(Self {
+            job,
+            command,
+            dir: PartialDir::begin(&job.out, marker)?,
+            clock: Clock::start(),
+            warnings: Vec::new(),
+            checkpoint: None,
+            device: None,
+        })
+    }
+
+    pub(super) fn load(&mut self) -> Result<Loaded, PipelineError> {
+        let dir = self.dir.path();
+        // Generated data are part of a run, but a checkpoint travels without them.
+        let scratch = match self.command {
+            "train" => Some(tempfile::tempdir().map_err(PipelineError::io(std::env::temp_dir()))?),
+            _ => None,
+        };
+        let loaded = load::load(
+            &scratch.as_ref().map_or_else(|| dir.join("data"), |dir| dir.path().join("data")),
+            &dir.join("rejected.csv"),
+            self.job,
+        )
+        .map_err(|error| self.keep_rejected(error))?;
+        self.warnings.extend(loaded.notes.iter().cloned());
+        self.clock.lap("read");
+        Ok(loaded)
+    }
+
+    /// A run that stops over bad rows leaves no folder, but the rows it stopped over.
+    fn keep_rejected(&self, error: PipelineError) -> PipelineError {
+        let mut kept = self.job.out.clone().into_os_string();
+        kept.push(".rejected.csv");
+        match fs::copy(self.dir.path().join("rejected.csv"), &kept) {
+            Ok(_) => PipelineError::Other(format!(
+                "{error}\nthe rejected rows are in {}",
+                Path::new(&kept).display()
+            )),
+            Err(_) => error, // there were none
+        }
+    }
+
+    pub(super) fn context(&mut self) -> Result<(FitContext, String), PipelineError> {
+        let (device, warnings) = device::choose(self.job.config.device)?;
+        for warning in &warnings {
+            tracing::warn!("{warning}");
+        }
+        self.warnings.extend(warnings);
+        let name = device.name().to_string();
+        self.device = Some(device.clone());
+        let context = FitContext {
+            seed: self.job.config.seed,
+            device,
+            progress: self.job.progress.clone(),
+            cancelled: self.job.cancelled.clone(),
+        };
+        Ok((context, name))
+    }
+
+    pub(super) fn fit(&mut self, loaded: &Loaded) -> Result<Vec<LevelRun>, PipelineError> {
+        let (context, _) = self.context()?;
+        let mut levels = Vec::with_capacity(loaded.panels.len());
+        for panel in &loaded.panels {
+            levels.push(level::fit_level(
+                &self.job.config,
+                panel.clone(),
+                &loaded.known_events,
+                &context,
+            )?);
+        }
+        self.clock.lap("fit and score");
+        Ok(levels)
+    }
+
+    fn check_cancelled(&self) -> Result<(), DetectorError> {
+        if self.job.cancelled.load(Ordering::Relaxed) {
+            Err(DetectorError::Cancelled)
+        } else {
+            Ok(())
+        }
+    }
+
+    fn device_name(&self) -> String {
+        self.device.as_ref().map_or_else(|| "cpu".to_string(), |device| device.name().to_string())
+    }
+
+    pub(super) fn origin(&self, loaded: &Loaded) -> Origin {
+        Origin {
+            version: env!("CARGO_PKG_VERSION").into(),
+            seed: self.job.config.seed,
+            device: self.device_name(),
+            data_fingerprint: loaded.summary.fingerprint.clone(),
+        }
+    }
+
+    pub(super) fn summary(&self, loaded: &Loaded, levels: &[LevelRun]) -> RunSummary {
+        let labels = loaded.labels.as_deref();
+        let summaries: Vec<LevelSummary> = levels
+            .iter()
+            .map(|level| quality::summarise(level, labels, self.job.config.seed))
+            .collect();
+        let mut warnings = self.warnings.clone();
+        for level in &summaries {
+            warnings.extend(level.fallbacks.iter().map(|note| fallback_text(&level.level, note)));
+            warnings.extend(level.skipped.iter().map(|(detector, reason)| {
+                format!("level {}: {detector} did not run: {reason}", level.level)
+            }));
+        }
+        warnings.extend(summaries.iter().filter(|level| level.points == 0).map(|level| {
+            format!("level {}: no point could be scored: the series are too short", level.level)
+        }));
+        warnings.extend(summaries.iter().filter_map(|level| {
+            let share = level.anomalies as f64 / (level.points as f64).max(1.0);
+            (share > MANY_ANOMALIES).then(|| {
+                format!(
+                    "level {}: {:.0} % of the points are flagged: the data may differ as a whole from what the detectors learnt from",
+                    level.level,
+                    100.0 * share
+                )
+            })
+        }));
+        for (what, intervals) in
+            [("labels", labels.unwrap_or_default()), ("known events", &loaded.known_events[..])]
+        {
+            let lost = intervals.iter().filter(|i| load::lies_nowhere(&loaded.panels, i)).count();
+            if lost > 0 {
+                warnings.push(format!(
+                    "{lost} of {} {what} match no series or no step of the data: check their id columns and times",
+                    intervals.len()
+                ));
+            }
+        }
+        warnings.extend(levels.iter().filter_map(|level| {
+            let reason = quality::curve(level)?.stopped.as_ref()?;
+            Some(format!("level {}: LSTM training stopped: {reason}", level.panel.level().name))
+        }));
+        let mut timings = self.clock.laps.clone();
+        for level in levels {
+            timings.extend(
+                level
+                    .timings
+                    .iter()
+                    .map(|(stage, secs)| (format!("{}: {stage}", level.panel.level().name), *secs)),
+            );
+        }
+        RunSummary {
+            name: self.job.config.name.clone(),
+            command: self.command.into(),
+            version: env!("CARGO_PKG_VERSION").into(),
+            device: self.device_name(),
+            seed: self.job.config.seed,
+            checkpoint: self.checkpoint.clone(),
+            input: loaded.input.clone(),
+            data_fingerprint: loaded.summary.fingerprint.clone(),
+            rows: loaded.summary.rows,
+            rejected: loaded
+                .summary
+                .rejected
+                .iter()
+                .map(|(reason, count)| (reason.name().to_string(), *count))
+                .collect(),
+            levels: summaries,
+            warnings,
+            timings,
+            out: self.job.out.clone(),
+        }
+    }
+
+    /// Flags, charts, page, config and `run.json`, then the directory gets its name.
+    pub(super) fn finish(
+        mut self,
+        loaded: &Loaded,
+        levels: &[LevelRun],
+        config: Config,
+    ) -> Result<RunSummary, PipelineError> {
+        let dir = self.dir.path().to_path_buf();
+        self.check_cancelled()?;
+        self.job.progress.start("writing flags", levels.len() as u64);
+        let mut unknown = None;
+        for level in levels {
+            let here = write::write_flags(&config, level, loaded, &dir.join("flags"))?;
+            // A name is unknown when no level's file has it.
+            let before: Vec<String> = unknown.take().unwrap_or_else(|| here.clone());
+            unknown = Some(before.into_iter().filter(|name| here.contains(name)).collect());
+            self.job.progress.advance(1);
+        }
+        self.job.progress.finish();
+        self.warnings.extend(unknown.unwrap_or_default().into_iter().map(|name| {
+            format!("[output.rename] names `{name}`, a column that no flags file has")
+        }));
+        self.clock.lap("write flags");
+        let text = config.to_toml().map_err(|error| PipelineError::Other(error.to_string()))?;
+        let path = dir.join("config.toml");
+        fs::write(&path, text).map_err(PipelineError::io(&path))?;
+
+        let summary = self.summary(loaded, levels);
+        let mut data = pages::report_data(&config, loaded, levels, &summary);
+        write::write_json(&dir.join(write::REPORT_FILE), &data)?;
+        write::draw(&mut data, &dir, config.report.format, self.job.progress.as_ref())?;
+        self.clock.lap("draw");
+
+        let timings = self.clock.laps.iter().filter(|(n, _)| n == "draw").cloned();
+        let mut summary = summary;
+        summary.timings.extend(timings);
+        summary.input = published(&summary.input, &dir, &self.job.out);
+        write::write_json(&dir.join(write::RUN_FILE), &summary)?;
+        write::write_log(&dir.join("run.log"), &summary)?;
+        let out = self.dir.finish()?;
+        Ok(RunSummary { out, ..summary })
+    }
+}
+
+/// Refuses to replace a folder that holds what is about to be read.
+pub(super) fn spare(out: &Path, read: &Path) -> Result<(), PipelineError> {
+    match (fs::canonicalize(out), fs::canonicalize(read)) {
+        (Ok(out), Ok(read)) if read.starts_with(&out) => Err(PipelineError::Other(format!(
+            "{} lies in {}, which this command would replace: choose another folder with --out",
+            read.display(),
+            out.display()
+        ))),
+        _ => Ok(()),
+    }
+}
+
+/// A path inside the unfinished directory as it will be called when that is finished.
+fn published(path: &Path, partial: &Path, out: &Path) -> PathBuf {
+    path.strip_prefix(partial).map_or_else(|_| path.to_path_buf(), |rest| out.join(rest))
+}
+
+fn fallback_text(level: &str, note: &FallbackNote) -> String {
+    format!(
+        "level {level}: {} stands in for {} on {} series (for one: {})",
+        note.by, note.detector, note.series, note.example
+    )
+}
