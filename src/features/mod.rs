@@ -2,6 +2,7 @@
 //!
 //! A feature knows no detector: what a fit may see arrives as a plain boolean array.
 
+pub mod records;
 pub mod robust;
 pub mod seasonal;
 pub mod tails;
