@@ -9,6 +9,7 @@
 
 pub mod context;
 pub mod isolation_forest;
+pub mod lof;
 pub mod lstm_autoencoder;
 pub mod nb2;
 pub mod random_cut_forest;

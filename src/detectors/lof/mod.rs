@@ -1,0 +1,3 @@
+//! Local outlier factor (Breunig, Kriegel, Ng and Sander 2000).
+
+pub mod factor;
