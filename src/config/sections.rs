@@ -11,8 +11,8 @@ use crate::{
     panel::{Duplicates, Edges, Level, Metric, MetricKind, Scope, SpanRule, Step},
     report::ChartFormat,
     source::{
-        AmbiguousTime, Filter, Format, FunnelSpec, IdColumn, Layout, MetricColumn, SourceSpec,
-        TimeFormat, WeeklySpec,
+        AmbiguousTime, Filter, Format, FunnelSpec, IdColumn, Layout, MetricColumn, RecordsSpec,
+        SourceSpec, TimeFormat, WeeklySpec,
     },
 };
 
@@ -182,12 +182,19 @@ pub struct GenerateSection {
     pub weekly: Option<WeeklySpec>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub funnel: Option<FunnelSpec>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub records: Option<RecordsSpec>,
 }
 
 impl GenerateSection {
     /// Nothing to generate.
     pub fn is_empty(&self) -> bool {
-        self.weekly.is_none() && self.funnel.is_none()
+        !self.is_panel() && self.records.is_none()
+    }
+
+    /// Something that makes a panel.
+    pub fn is_panel(&self) -> bool {
+        self.weekly.is_some() || self.funnel.is_some()
     }
 
     pub(super) fn check(&self) -> Problems {
@@ -199,6 +206,8 @@ impl GenerateSection {
         problems.extend(weekly.map(|(key, text)| (format!("weekly.{key}"), text)));
         let funnel = self.funnel.iter().flat_map(FunnelSpec::check);
         problems.extend(funnel.map(|(key, text)| (format!("funnel.{key}"), text)));
+        let records = self.records.iter().flat_map(RecordsSpec::check);
+        problems.extend(records.map(|(key, text)| (format!("records.{key}"), text)));
         problems
     }
 }

@@ -14,6 +14,7 @@ mod label;
 mod normal;
 mod null;
 mod output;
+mod records;
 mod standardise;
 mod tail;
 mod types;
@@ -22,6 +23,10 @@ pub use calibration::{CalibratedScores, Calibration, CalibrationParams, Calibrat
 pub use combine::{Agreement, EnsembleParams, Member, Strategy, combine_p};
 pub use decision::{DecisionParams, KnownEvents};
 pub use output::{EnsembleOutput, MemberOutput, combine};
+pub use records::{
+    RecordEnsembleParams, RecordJudge, RecordModel, RecordStrategy, RecordVerdicts, TrainingScores,
+    percentile_problem,
+};
 pub use types::*;
 
 use crate::detectors::DetectorName;
