@@ -95,6 +95,7 @@ const PANEL_TABLES: &[&str] = &[
     "panel",
     "split",
     "ensemble",
+    "decision",
     "nb2",
     "lstm_autoencoder",
     "seasonal_profile",

@@ -142,6 +142,8 @@ pub struct RecordsSection {
     pub rcf: RecordForestParams,
     pub lof: RecordLofParams,
     pub ensemble: RecordEnsembleParams,
+    /// The p-values of an anomaly of low, medium, high and critical severity.
+    pub severity_p: [f64; 4],
 }
 
 impl Default for RecordsSection {
@@ -158,6 +160,7 @@ impl Default for RecordsSection {
             rcf: RecordForestParams::random_cut(),
             lof: RecordLofParams::default(),
             ensemble: RecordEnsembleParams::default(),
+            severity_p: [1e-2, 1e-3, 1e-4, 1e-6],
         }
     }
 }
@@ -190,6 +193,11 @@ impl RecordsSection {
         let named = |name: &str| name.chars().all(|c| c.is_ascii_alphanumeric() || "-_".contains(c));
         if self.timestamp.as_ref().is_some_and(|text| text.is_empty() || !named(text)) {
             add("timestamp", "is part of a file name: letters, digits, `-` and `_`".into());
+        }
+        let falling = self.severity_p.windows(2).all(|p| p[0] > p[1])
+            && self.severity_p.iter().all(|p| *p > 0.0 && *p <= 1.0);
+        if !falling {
+            add("severity_p", "must be four falling numbers between 0 and 1".into());
         }
         for (table, found) in [
             ("features", self.features.check()),

@@ -10,6 +10,7 @@
 //! write    flags, charts, page, log into a directory
 //! stage    one command from a job to a directory that appears whole or not at all
 //! run      the commands: run, train, detect, report
+//! records  the same commands for rows that lie on no calendar
 //! ```
 
 mod error;
@@ -18,6 +19,7 @@ mod level;
 mod load;
 mod pages;
 mod quality;
+mod records;
 mod registry;
 mod run;
 mod stage;
@@ -26,6 +28,7 @@ mod write;
 
 pub use error::PipelineError;
 pub use load::{GeneratedFiles, generate};
+pub use records::RECORDS_LEVEL;
 pub use run::{Job, detect, report, run, train};
 pub use summary::{
     CalibrationRow, FallbackNote, LevelSummary, QualityRow, RunSummary, TrainingSummary,

@@ -9,6 +9,7 @@ use std::{
 use super::{
     PipelineError, RunSummary,
     level::{self, LevelRun},
+    records,
     stage::{Stage, spare},
     write::{self, REPORT_FILE, RUN_FILE},
 };
@@ -32,6 +33,9 @@ pub struct Job {
 /// # Errors
 /// When any stage fails; no directory is left then.
 pub fn run(job: &Job) -> Result<RunSummary, PipelineError> {
+    if job.config.records.is_some() {
+        return records::run(job);
+    }
     let mut stage = Stage::begin(job, "run", RUN_FILE)?;
     let loaded = stage.load()?;
     let levels = stage.fit(&loaded)?;
@@ -48,6 +52,9 @@ pub fn run(job: &Job) -> Result<RunSummary, PipelineError> {
 /// # Errors
 /// As [`run`].
 pub fn train(job: &Job) -> Result<RunSummary, PipelineError> {
+    if job.config.records.is_some() {
+        return records::train(job);
+    }
     let mut stage = Stage::begin(job, "train", checkpoint::MANIFEST)?;
     let loaded = stage.load()?;
     let levels = stage.fit(&loaded)?;
@@ -70,6 +77,9 @@ pub fn train(job: &Job) -> Result<RunSummary, PipelineError> {
 /// # Errors
 /// As [`run`], and when the checkpoint is damaged or was made for another kind of panel.
 pub fn detect(job: &Job, checkpoint: &Path) -> Result<RunSummary, PipelineError> {
+    if job.config.records.is_some() {
+        return records::detect(job, checkpoint);
+    }
     spare(&job.out, checkpoint)?;
     let kept = Checkpoint::load(checkpoint)?;
     let trained = Config::parse(&kept.config, "the checkpoint's config.toml", Path::new(""), &[])
@@ -181,7 +191,7 @@ pub fn report(
 
 /// The config with absolute input paths, so that it can be run again from anywhere. Generated
 /// data are generated again rather than named.
-fn replayable(config: &Config) -> Config {
+pub(super) fn replayable(config: &Config) -> Config {
     let mut config = config.clone();
     let absolute = |path: &mut Option<String>| {
         if let Some(text) = path

@@ -31,6 +31,7 @@ mod legend;
 mod page;
 mod palette;
 mod ranking;
+mod records;
 mod series_chart;
 mod time_axis;
 mod training;
@@ -42,3 +43,4 @@ pub use data::{
 pub use error::ReportError;
 pub use files::{CHART_WIDTH, ChartFormat, write_charts};
 pub use page::{MAX_PAGE_CHARTS, MAX_PAGE_ROWS, page, write_page};
+pub use records::{BoxStats, RecordsReport, ScoreSpread};

@@ -31,6 +31,8 @@ mod rejects;
 mod spec;
 mod time;
 
+pub use time::rfc3339;
+
 pub use batch::{BATCH_ROWS, Batch};
 pub use error::{PushError, SourceError};
 pub use generate::{
