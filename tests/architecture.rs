@@ -75,7 +75,16 @@ const CRATES: &[(&str, &[&str])] = &[
     ("csv", &["source", "sink"]),
 ];
 
-const DETECTORS: &[&str] = &["lstm_autoencoder", "nb2", "seasonal_profile", "zscore", "rolling", "isolation_forest", "random_cut_forest", "lof"];
+const DETECTORS: &[&str] = &[
+    "lstm_autoencoder",
+    "nb2",
+    "seasonal_profile",
+    "zscore",
+    "rolling",
+    "isolation_forest",
+    "random_cut_forest",
+    "lof",
+];
 
 struct File {
     /// Path inside `src`, with `/`.

@@ -280,7 +280,8 @@ impl Config {
         let records = self.records.iter().flat_map(RecordsSection::check);
         found.extend(records.map(|(k, t)| (format!("records.{k}"), t)));
         let generated = self.generate.records.is_some();
-        if generated && self.records.is_none() || self.records.is_some() && self.generate.is_panel() {
+        if generated && self.records.is_none() || self.records.is_some() && self.generate.is_panel()
+        {
             let text = "[generate.records] goes with a [records] table, and the others without one";
             found.push(("generate".into(), text.into()));
         }

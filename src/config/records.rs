@@ -190,7 +190,8 @@ impl RecordsSection {
             let least = crate::features::records::LEAST_ROWS;
             add("max_train_rows", format!("must be at least {least}"));
         }
-        let named = |name: &str| name.chars().all(|c| c.is_ascii_alphanumeric() || "-_".contains(c));
+        let named =
+            |name: &str| name.chars().all(|c| c.is_ascii_alphanumeric() || "-_".contains(c));
         if self.timestamp.as_ref().is_some_and(|text| text.is_empty() || !named(text)) {
             add("timestamp", "is part of a file name: letters, digits, `-` and `_`".into());
         }

@@ -191,7 +191,6 @@ impl GenerateSection {
     pub fn is_empty(&self) -> bool {
         !self.is_panel() && self.records.is_none()
     }
-
     /// Something that makes a panel.
     pub fn is_panel(&self) -> bool {
         self.weekly.is_some() || self.funnel.is_some()
@@ -202,12 +201,12 @@ impl GenerateSection {
         if self.weekly.is_some() && self.funnel.is_some() {
             problems.push(problem("funnel", "keep one of `weekly` and `funnel`"));
         }
-        let weekly = self.weekly.iter().flat_map(WeeklySpec::check);
-        problems.extend(weekly.map(|(key, text)| (format!("weekly.{key}"), text)));
-        let funnel = self.funnel.iter().flat_map(FunnelSpec::check);
-        problems.extend(funnel.map(|(key, text)| (format!("funnel.{key}"), text)));
-        let records = self.records.iter().flat_map(RecordsSpec::check);
-        problems.extend(records.map(|(key, text)| (format!("records.{key}"), text)));
+        let mut add = |table: &str, found: Vec<(String, String)>| {
+            problems.extend(found.into_iter().map(|(key, text)| (format!("{table}.{key}"), text)));
+        };
+        add("weekly", self.weekly.as_ref().map(WeeklySpec::check).unwrap_or_default());
+        add("funnel", self.funnel.as_ref().map(FunnelSpec::check).unwrap_or_default());
+        add("records", self.records.as_ref().map(RecordsSpec::check).unwrap_or_default());
         problems
     }
 }

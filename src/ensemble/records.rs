@@ -351,7 +351,8 @@ mod tests {
 
     #[test]
     fn too_few_scores_make_no_judge_and_json_keeps_every_bit() {
-        let training = [TrainingScores { model: RecordModel::Lof, scores: &[1.0], percentile: 97.0 }];
+        let training =
+            [TrainingScores { model: RecordModel::Lof, scores: &[1.0], percentile: 97.0 }];
         let params = RecordEnsembleParams::default();
         assert!(RecordJudge::fit(&training, &params, &CalibrationParams::default()).is_none());
         let judge = judge(RecordStrategy::Average, 97.0);

@@ -55,9 +55,7 @@ pub fn inverse_root(matrix: &Array2<f64>) -> Array2<f64> {
     let (values, vectors) = symmetric(matrix);
     let n = matrix.nrows();
     Array2::from_shape_fn((n, n), |(i, j)| {
-        (0..n)
-            .map(|k| vectors[[i, k]] * vectors[[j, k]] / values[k].max(1e-12).sqrt())
-            .sum()
+        (0..n).map(|k| vectors[[i, k]] * vectors[[j, k]] / values[k].max(1e-12).sqrt()).sum()
     })
 }
 

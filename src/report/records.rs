@@ -168,12 +168,18 @@ impl<'a> BoxesPicture<'a> {
         let axis = Axis { low: spread.low, high: spread.high, scale: Scale::Linear };
         canvas.text(&spread.name, (MARGIN, top + 20.0), Type::bold(15.0, TEXT), Anchor::Start)?;
         draw_x_axis(canvas, &axis, BOX_LEFT, (top, bottom))?;
-        let rows = [("normal", &spread.normal, EXPECTED), ("anomalous", &spread.anomalous, THRESHOLD)];
+        let rows =
+            [("normal", &spread.normal, EXPECTED), ("anomalous", &spread.anomalous, THRESHOLD)];
         for (at, (name, stats, ink)) in rows.into_iter().enumerate() {
             let middle = top + 24.0 + at as f64 * 42.0;
             let rows = stats.map_or(0, |stats| stats.rows);
             let label = format!("{name} ({})", count(rows));
-            canvas.text(&label, (BOX_LEFT - 10.0, middle + 4.5), Type::new(13.0, MUTED), Anchor::End)?;
+            canvas.text(
+                &label,
+                (BOX_LEFT - 10.0, middle + 4.5),
+                Type::new(13.0, MUTED),
+                Anchor::End,
+            )?;
             if let Some(stats) = stats {
                 draw_box(canvas, &axis, stats, middle, ink)?;
             }
@@ -251,13 +257,19 @@ impl Picture for CorrelationPicture<'_> {
 
     fn draw(&self, canvas: &mut Canvas<'_>) -> Drawn {
         canvas.paper(self.size())?;
-        let subtitle = format!("Spearman's rank correlation, {} sampled rows", count(self.report.sampled));
+        let subtitle =
+            format!("Spearman's rank correlation, {} sampled rows", count(self.report.sampled));
         heading(canvas, "How alike the models are", &subtitle, 0.0)?;
         for (row, spread) in self.report.scores.iter().enumerate() {
             let look = Type::new(14.0, TEXT);
             let middle = row as f64 * CELL + 0.5 * CELL;
             let at = (CELLS_LEFT - 12.0, HEADING + 34.0 + middle + 4.0);
-            canvas.text(&look.fit(&spread.name, CELLS_LEFT - MARGIN - 12.0), at, look, Anchor::End)?;
+            canvas.text(
+                &look.fit(&spread.name, CELLS_LEFT - MARGIN - 12.0),
+                at,
+                look,
+                Anchor::End,
+            )?;
             let at = (CELLS_LEFT + middle - 1.5, HEADING + 24.0);
             canvas.text(&look.fit(&spread.name, CELL), at, look, Anchor::Middle)?;
             for (column, r) in self.report.correlation[row].iter().enumerate() {

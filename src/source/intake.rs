@@ -81,7 +81,11 @@ impl<'a> Intake<'a> {
             push,
             progress,
             builder: BatchBuilder::new(spec),
-            needed: spec.id_columns.iter().map(|id| !spec.optional_ids.contains(&id.name)).collect(),
+            needed: spec
+                .id_columns
+                .iter()
+                .map(|id| !spec.optional_ids.contains(&id.name))
+                .collect(),
             values: vec![f64::NAN; spec.metrics.len()],
             file: Arc::default(),
             seen: 0,

@@ -9,8 +9,7 @@ use std::{cell::RefCell, collections::HashMap, path::Path, sync::Arc};
 use polars::prelude::{DataFrame, PolarsError, StringChunked};
 
 use super::{
-    Batch, ReadSummary, RejectLog, SourceError,
-    csv_rows,
+    Batch, ReadSummary, RejectLog, SourceError, csv_rows,
     error::PushError,
     files::{self, FileKind},
     intake::is_missing,
@@ -97,11 +96,8 @@ pub fn read_records(
         ..IdColumn::named(format!("{WRITTEN}{name}"))
     }));
     let optional_ids = id_columns.iter().skip(1).map(|id| id.name.clone()).collect();
-    let metric = |name: &String| MetricColumn {
-        name: name.clone(),
-        column: columns(name),
-        count: false,
-    };
+    let metric =
+        |name: &String| MetricColumn { name: name.clone(), column: columns(name), count: false };
     let spec = SourceSpec {
         id_columns,
         optional_ids,
@@ -160,7 +156,11 @@ fn convert(
         words: columns,
     };
     let written = layout.written.iter().map(|name| text(&format!("{WRITTEN}{name}")));
-    Ok(RecordBatch { block, ids: text(&layout.id_column)?, written: written.collect::<Result<_, _>>()? })
+    Ok(RecordBatch {
+        block,
+        ids: text(&layout.id_column)?,
+        written: written.collect::<Result<_, _>>()?,
+    })
 }
 
 /// `[row, column]`, row by row.

@@ -56,12 +56,7 @@ impl Sorted {
 impl Contexts {
     /// `numbers[row * n + column]` of the training rows, NaN where missing; `words[row]` are their
     /// contexts. `prior_rows` is the weight of all rows in each context's quantiles.
-    pub(super) fn fit(
-        numbers: &[f64],
-        n: usize,
-        words: &[Vec<&str>],
-        prior_rows: f64,
-    ) -> Self {
+    pub(super) fn fit(numbers: &[f64], n: usize, words: &[Vec<&str>], prior_rows: f64) -> Self {
         let mut all = Sorted::of(n);
         let mut groups: BTreeMap<&[&str], Sorted> = BTreeMap::new();
         for (row, words) in numbers.chunks_exact(n).zip(words) {

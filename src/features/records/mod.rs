@@ -55,7 +55,9 @@ pub enum RecordFeatureError {
         "{found} rows are too few to learn what is normal ({LEAST_ROWS} are needed): give more data"
     )]
     TooFewRows { found: usize },
-    #[error("the column `{column}` has no value in the training rows: leave it out of records.features")]
+    #[error(
+        "the column `{column}` has no value in the training rows: leave it out of records.features"
+    )]
     EmptyColumn { column: String },
     #[error("the features in the checkpoint are damaged: train again, or take another checkpoint")]
     Damaged,
@@ -103,8 +105,13 @@ impl RecordFeatures {
         let numbers = logged(training, params);
         let scales = (0..n)
             .map(|column| {
-                let mut values: Vec<f64> =
-                    numbers.iter().skip(column).step_by(n).copied().filter(|x| !x.is_nan()).collect();
+                let mut values: Vec<f64> = numbers
+                    .iter()
+                    .skip(column)
+                    .step_by(n)
+                    .copied()
+                    .filter(|x| !x.is_nan())
+                    .collect();
                 if values.is_empty() {
                     let column = params.numeric.get(column).cloned().unwrap_or_default();
                     return Err(RecordFeatureError::EmptyColumn { column });
@@ -308,7 +315,11 @@ impl RecordFeatures {
             matches!(group, FeatureGroup::Context | FeatureGroup::Mismatch | FeatureGroup::Burst)
         };
         let layout = self.layout();
-        layout.into_iter().filter(|(group, _)| odd(group)).flat_map(|(_, columns)| columns).collect()
+        layout
+            .into_iter()
+            .filter(|(group, _)| odd(group))
+            .flat_map(|(_, columns)| columns)
+            .collect()
     }
 
     /// The group of each of the matrix's columns.
@@ -350,22 +361,18 @@ impl RecordFeatures {
     fn deviates(&self, numbers: &[f64], places: &[usize]) -> Vec<f64> {
         let n = self.params.numeric.len();
         let mut deviates = vec![0.0; numbers.len()];
-        deviates
-            .par_chunks_mut(n)
-            .zip(numbers.par_chunks(n))
-            .zip(places.par_iter())
-            .for_each_init(
-                || vec![0.0; n],
-                |raw, ((out, numbers), &place)| {
-                    let maps = &self.contexts.list[place].maps;
-                    for ((z, x), map) in raw.iter_mut().zip(numbers).zip(maps) {
-                        *z = if x.is_nan() { 0.0 } else { map.deviate(*x) };
-                    }
-                    for (out, weights) in out.iter_mut().zip(self.whitening.chunks_exact(n)) {
-                        *out = std::iter::zip(weights, raw.iter()).map(|(w, z)| w * z).sum();
-                    }
-                },
-            );
+        deviates.par_chunks_mut(n).zip(numbers.par_chunks(n)).zip(places.par_iter()).for_each_init(
+            || vec![0.0; n],
+            |raw, ((out, numbers), &place)| {
+                let maps = &self.contexts.list[place].maps;
+                for ((z, x), map) in raw.iter_mut().zip(numbers).zip(maps) {
+                    *z = if x.is_nan() { 0.0 } else { map.deviate(*x) };
+                }
+                for (out, weights) in out.iter_mut().zip(self.whitening.chunks_exact(n)) {
+                    *out = std::iter::zip(weights, raw.iter()).map(|(w, z)| w * z).sum();
+                }
+            },
+        );
         deviates
     }
 

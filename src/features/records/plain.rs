@@ -24,7 +24,8 @@ impl Scale {
             0 => 0.0,
             n => {
                 let place = share * (n - 1) as f64;
-                let (below, next) = (values[place as usize], values[(place as usize + 1).min(n - 1)]);
+                let (below, next) =
+                    (values[place as usize], values[(place as usize + 1).min(n - 1)]);
                 below + place.fract() * (next - below)
             }
         };

@@ -142,7 +142,10 @@ fn unknown_and_missing_words_are_handled() {
     let missing = features.transform(&block, &mut BurstState::default()).values.row(0).to_vec();
     assert_eq!(missing[place("channel=voice")], 1.0, "the most frequent word stands in");
     assert_eq!((missing[place("a_missing")], missing[place("b_missing")]), (1.0, 1.0));
-    assert_eq!(missing[place("plain_a")], of(&features, [f64::NAN, 70.0], "voice")[place("plain_a")]);
+    assert_eq!(
+        missing[place("plain_a")],
+        of(&features, [f64::NAN, 70.0], "voice")[place("plain_a")]
+    );
     assert!(missing.iter().all(|x| x.is_finite()));
 }
 
@@ -171,7 +174,10 @@ fn a_small_context_borrows_from_all_rows() {
     }
     let features = RecordFeatures::fit(&training, &params(&[FeatureGroup::Context])).unwrap();
     let typical = of(&features, [12.0, 66.0], "email");
-    assert!(typical[0] < 3.0, "four rows do not make 12 odd where most rows are near it: {typical:?}");
+    assert!(
+        typical[0] < 3.0,
+        "four rows do not make 12 odd where most rows are near it: {typical:?}"
+    );
 }
 
 #[test]

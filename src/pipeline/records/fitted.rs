@@ -28,7 +28,11 @@ impl Span {
         let low = scores.iter().copied().fold(f64::INFINITY, f64::min);
         let high = scores.iter().copied().fold(f64::NEG_INFINITY, f64::max);
         let high = if high > low { high } else { low + 1.0 };
-        if low.is_finite() && high.is_finite() { Self { low, high } } else { Self { low: 0.0, high: 1.0 } }
+        if low.is_finite() && high.is_finite() {
+            Self { low, high }
+        } else {
+            Self { low: 0.0, high: 1.0 }
+        }
     }
 
     pub(super) fn bins() -> usize {

@@ -46,8 +46,8 @@ use crate::{
     panel::RecordBlock,
     sink::PartialDir,
     source::{
-        Layout, ReadSummary, RecordBatch, RejectLog, SourceSpec, input_columns,
-        read_record_labels, read_records, rfc3339,
+        Layout, ReadSummary, RecordBatch, RejectLog, SourceSpec, input_columns, read_record_labels,
+        read_records, rfc3339,
     },
 };
 
@@ -99,8 +99,7 @@ pub(super) fn run(job: &Job) -> Result<RunSummary, PipelineError> {
 pub(super) fn train(job: &Job) -> Result<RunSummary, PipelineError> {
     let section = section(&job.config)?;
     let scratch = tempfile::tempdir().map_err(PipelineError::io(std::env::temp_dir()))?;
-    let mut stage =
-        Stage::begin(job, "train", checkpoint::MANIFEST, scratch.path().join("data"))?;
+    let mut stage = Stage::begin(job, "train", checkpoint::MANIFEST, scratch.path().join("data"))?;
     let (training, read) = stage.read_training(section)?;
     stage.clock.lap("read");
     let fitted = stage.fit(section, &training)?;
@@ -212,7 +211,16 @@ impl<'a> Stage<'a> {
             }
         };
         let warnings = Vec::new();
-        Ok(Self { job, command, dir, clock: Clock::start(), warnings, input, labels, checkpoint: None })
+        Ok(Self {
+            job,
+            command,
+            dir,
+            clock: Clock::start(),
+            warnings,
+            input,
+            labels,
+            checkpoint: None,
+        })
     }
 
     fn spec(&self) -> SourceSpec {

@@ -58,11 +58,7 @@ impl Schema {
         let mut input: Vec<Input> = written
             .iter()
             .enumerate()
-            .map(|(at, name)| Input {
-                name: name.clone(),
-                written: Some(at),
-                number: number(name),
-            })
+            .map(|(at, name)| Input { name: name.clone(), written: Some(at), number: number(name) })
             .collect();
         if !written.iter().any(|name| name == time_column) {
             let id = written.iter().position(|name| *name == section.id_column);
@@ -119,7 +115,12 @@ impl Schema {
         let judge = &fitted.judge;
         if self.ensemble {
             let verdicts = &judged.verdicts;
-            columns.extend(scored("ensemble", &verdicts.score, &verdicts.is_anomaly, judge.threshold()));
+            columns.extend(scored(
+                "ensemble",
+                &verdicts.score,
+                &verdicts.is_anomaly,
+                judge.threshold(),
+            ));
         }
         for &(place, model) in &self.models {
             let (scores, flags) = (&judged.scores[place], &judged.verdicts.flags[place]);
@@ -129,7 +130,8 @@ impl Schema {
         let text = |name: &str, value: Box<dyn Fn(usize) -> Value<'a> + Sync + 'a>| {
             Column::new(name, Kind::Text, move |_, row| value(row))
         };
-        let word = |word: Option<&'static str>| word.map_or(Value::Empty, |w| Value::Text(w.into()));
+        let word =
+            |word: Option<&'static str>| word.map_or(Value::Empty, |w| Value::Text(w.into()));
         columns.push(Column::new("p_value", Kind::Float, |_, row| {
             Value::Float(judged.ln_p[row].exp())
         }));
@@ -153,9 +155,8 @@ impl Schema {
                 finding(row).map_or(Value::Empty, |f| Value::Text(f.reasons.as_str().into()))
             }),
         ));
-        columns.push(Column::new("in_training", Kind::Bool, move |_, row| {
-            Value::Bool(row < trained)
-        }));
+        columns
+            .push(Column::new("in_training", Kind::Bool, move |_, row| Value::Bool(row < trained)));
         columns
     }
 }
@@ -175,12 +176,7 @@ fn input_column<'a>(input: &Input, batch: &'a RecordBatch, typed: bool) -> Colum
     }
 }
 
-fn scored<'a>(
-    name: &str,
-    scores: &'a [f64],
-    flags: &'a [bool],
-    threshold: f64,
-) -> [Column<'a>; 3] {
+fn scored<'a>(name: &str, scores: &'a [f64], flags: &'a [bool], threshold: f64) -> [Column<'a>; 3] {
     [
         Column::new(format!("{name}_score"), Kind::Float, |_, row| Value::Float(scores[row])),
         Column::new(format!("{name}_anomaly"), Kind::Bool, |_, row| Value::Bool(flags[row])),
@@ -199,7 +195,11 @@ pub(super) struct Files {
 const UNNAMED: &str = "anomalies";
 
 impl Files {
-    pub(super) fn create(dir: &Path, schema: &Schema, parquet: bool) -> Result<Self, PipelineError> {
+    pub(super) fn create(
+        dir: &Path,
+        schema: &Schema,
+        parquet: bool,
+    ) -> Result<Self, PipelineError> {
         fs::create_dir_all(dir).map_err(PipelineError::io(dir))?;
         let parquet_path = dir.join(format!("{UNNAMED}.parquet"));
         let table = TableStream::create(

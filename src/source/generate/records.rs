@@ -167,7 +167,11 @@ pub fn generate_records(
             .into_par_iter()
             .map(|number| {
                 let rows = number * BLOCK_ROWS..((number + 1) * BLOCK_ROWS).min(spec.rows);
-                Block { spec, arrivals: &arrivals, bursts: &bursts, share }.make(number, rows, table.format())
+                Block { spec, arrivals: &arrivals, bursts: &bursts, share }.make(
+                    number,
+                    rows,
+                    table.format(),
+                )
             })
             .collect();
         for block in made {

@@ -10,9 +10,9 @@ use std::ops::Range;
 use rand::{Rng, RngExt};
 use rand_distr::{Distribution, Poisson, StandardNormal};
 
-pub const CHANNELS: [&str; 3] = ["voice", "chat", "email"];
-pub const QUEUES: [&str; 3] = ["billing", "support", "sales"];
-pub const LANGUAGES: [&str; 4] = ["en", "es", "fr", "de"];
+pub(super) const CHANNELS: [&str; 3] = ["voice", "chat", "email"];
+pub(super) const QUEUES: [&str; 3] = ["billing", "support", "sales"];
+pub(super) const LANGUAGES: [&str; 4] = ["en", "es", "fr", "de"];
 const LANGUAGE_SHARES: [f64; 4] = [0.6, 0.2, 0.12, 0.08];
 const QUEUE_SHARES: [f64; 3] = [0.4, 0.4, 0.2];
 
@@ -79,9 +79,9 @@ const QUEUE_MODELS: [Queue; 3] = [
 
 /// Where an interaction takes place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Context {
-    pub channel: usize,
-    pub queue: usize,
+pub(super) struct Context {
+    pub(super) channel: usize,
+    pub(super) queue: usize,
 }
 
 impl Context {
@@ -111,18 +111,18 @@ fn pick<R: Rng>(rng: &mut R, shares: &[f64]) -> usize {
 
 /// The numbers of an interaction, in the order of the columns.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Metrics {
-    pub csat: f64,
-    pub ies: f64,
-    pub complaints: f64,
-    pub aht_seconds: f64,
-    pub hold_time_seconds: f64,
-    pub transfers: f64,
+pub(super) struct Metrics {
+    pub(super) csat: f64,
+    pub(super) ies: f64,
+    pub(super) complaints: f64,
+    pub(super) aht_seconds: f64,
+    pub(super) hold_time_seconds: f64,
+    pub(super) transfers: f64,
 }
 
 impl Metrics {
     /// A normal interaction.
-    pub fn draw<R: Rng>(rng: &mut R, context: Context, language: usize, load: f64) -> Self {
+    pub(super) fn draw<R: Rng>(rng: &mut R, context: Context, language: usize, load: f64) -> Self {
         let (channel, queue) = (&CHANNEL_MODELS[context.channel], &QUEUE_MODELS[context.queue]);
         let difficulty = normal(rng);
         let foreign = if language == 0 { 1.0 } else { 1.08 };
@@ -135,15 +135,15 @@ impl Metrics {
         let hard = (0.35 * difficulty).exp();
         let transfers = count(rng, channel.transfers * queue.transfers * hard);
         let complaints = count(rng, channel.complaints * queue.complaints * hard);
-        let csat = channel.csat + queue.csat - 0.22 * difficulty - 0.15 * transfers
-            - 0.35 * complaints
-            + 0.3 * normal(rng);
+        let csat =
+            channel.csat + queue.csat - 0.22 * difficulty - 0.15 * transfers - 0.35 * complaints
+                + 0.3 * normal(rng);
         let ies = channel.ies + queue.ies - 3.0 * difficulty - 2.0 * transfers + 3.7 * normal(rng);
         Self { csat, ies, complaints, aht_seconds, hold_time_seconds, transfers }
     }
 
     /// Keeps the scores within their ranges and the precision that a system records.
-    pub fn recorded(self) -> Self {
+    pub(super) fn recorded(self) -> Self {
         let round = |x: f64, decimals: f64| (x * decimals).round() / decimals;
         Self {
             csat: round(self.csat.clamp(1.0, 5.0), 10.0),
@@ -167,7 +167,7 @@ fn count<R: Rng>(rng: &mut R, mean: f64) -> f64 {
 
 /// Why a row is odd.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Oddity {
+pub(super) enum Oddity {
     /// Far out in some metrics, whatever the context.
     Point,
     /// Normal for another channel, not for its own.
@@ -178,7 +178,7 @@ pub enum Oddity {
 }
 
 impl Oddity {
-    pub fn name(self) -> &'static str {
+    pub(super) fn name(self) -> &'static str {
         match self {
             Self::Point => "point",
             Self::Contextual => "contextual",
@@ -188,22 +188,22 @@ impl Oddity {
 }
 
 /// The names that [`Oddity::name`] gives.
-pub const KINDS: [&str; 3] = ["point", "contextual", "burst"];
+pub(super) const KINDS: [&str; 3] = ["point", "contextual", "burst"];
 
 /// One interaction.
 #[derive(Clone, Copy, Debug)]
-pub struct Interaction {
-    pub context: Context,
-    pub language: usize,
-    pub metrics: Metrics,
-    pub oddity: Option<Oddity>,
+pub(super) struct Interaction {
+    pub(super) context: Context,
+    pub(super) language: usize,
+    pub(super) metrics: Metrics,
+    pub(super) oddity: Option<Oddity>,
 }
 
 /// Stretches of rows in which one channel and queue fares badly.
 #[derive(Clone, Debug)]
-pub struct Burst {
+pub(super) struct Burst {
     /// Row numbers among which the burst's own rows are strewn.
-    pub rows: Range<usize>,
+    pub(super) rows: Range<usize>,
     context: Context,
     effect: Effect,
 }
@@ -225,7 +225,7 @@ const BURST_ROWS: f64 = 25.0;
 
 /// The bursts of `n_rows` rows, in order and apart from each other, so that their own rows come to
 /// `share` of all.
-pub fn bursts<R: Rng>(rng: &mut R, n_rows: usize, share: f64) -> Vec<Burst> {
+pub(super) fn bursts<R: Rng>(rng: &mut R, n_rows: usize, share: f64) -> Vec<Burst> {
     let wanted = (n_rows as f64 * share / BURST_ROWS).round() as usize;
     if wanted == 0 {
         return Vec::new();
@@ -237,7 +237,8 @@ pub fn bursts<R: Rng>(rng: &mut R, n_rows: usize, share: f64) -> Vec<Burst> {
             let own = rng.random_range(14.0..36.0);
             let length = ((own / BURST_SHARE) as usize).min(stretch);
             let start = number * stretch + rng.random_range(0..=stretch - length);
-            let context = Context { channel: pick(rng, &[0.5, 0.3, 0.2]), queue: pick(rng, &QUEUE_SHARES) };
+            let context =
+                Context { channel: pick(rng, &[0.5, 0.3, 0.2]), queue: pick(rng, &QUEUE_SHARES) };
             Burst { rows: start..start + length, context, effect: Effect::draw(rng) }
         })
         .collect()
@@ -267,7 +268,7 @@ impl Effect {
 
 /// Draws row `row` at an hour of the given load. `point` and `contextual` are the shares of those
 /// kinds; a row of a burst's stretch may be the burst's.
-pub fn interaction<R: Rng>(
+pub(super) fn interaction<R: Rng>(
     rng: &mut R,
     row: usize,
     load: f64,
@@ -275,7 +276,8 @@ pub fn interaction<R: Rng>(
     bursts: &[Burst],
 ) -> Interaction {
     let burst = bursts.partition_point(|burst| burst.rows.end <= row);
-    let burst = bursts.get(burst).filter(|found| found.rows.contains(&row)).map(|found| (burst, found));
+    let burst =
+        bursts.get(burst).filter(|found| found.rows.contains(&row)).map(|found| (burst, found));
     let language = pick(rng, &LANGUAGE_SHARES);
     if let Some((number, burst)) = burst.filter(|_| rng.random::<f64>() < BURST_SHARE) {
         let mut metrics = Metrics::draw(rng, burst.context, language, load);
@@ -312,7 +314,10 @@ fn distort<R: Rng>(rng: &mut R, metrics: &mut Metrics) {
             1 => metrics.ies -= rng.random_range(22.0..50.0),
             2 => metrics.complaints += f64::from(rng.random_range(1..=4_u8)),
             3 => metrics.aht_seconds *= (sign * rng.random_range(0.9..2.1_f64)).exp(),
-            4 => metrics.hold_time_seconds = metrics.hold_time_seconds.max(10.0) * rng.random_range(1.2..2.6_f64).exp(),
+            4 => {
+                metrics.hold_time_seconds =
+                    metrics.hold_time_seconds.max(10.0) * rng.random_range(1.2..2.6_f64).exp()
+            }
             _ => metrics.transfers += f64::from(rng.random_range(2..=4_u8)),
         }
     }
@@ -320,7 +325,7 @@ fn distort<R: Rng>(rng: &mut R, metrics: &mut Metrics) {
 
 /// How busy an hour is: 1 on average over weekday hours from 8 to 18, little at night and half at
 /// weekends. `weekday` is 0 on Mondays.
-pub fn load(weekday: usize, hour: usize) -> f64 {
+pub(super) fn load(weekday: usize, hour: usize) -> f64 {
     const HOURS: [f64; 24] = [
         0.10, 0.08, 0.06, 0.06, 0.08, 0.15, 0.30, 0.60, 0.95, 1.25, 1.35, 1.20, 0.95, 0.90, 1.00,
         1.05, 1.00, 0.85, 0.65, 0.50, 0.40, 0.30, 0.20, 0.14,
