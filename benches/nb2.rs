@@ -64,8 +64,13 @@ fn bench(criterion: &mut Criterion) {
     let mask = FitMask::all(&panel);
     let context = FitContext::new(1);
     let pool = rayon::ThreadPoolBuilder::new().num_threads(1).build().expect("one thread");
-    let in_sample =
-        Nb2Params { scoring: Scoring::InSample, mask_rounds: 0, ..Nb2Params::default() };
+    let in_sample = Nb2Params {
+        scoring: Scoring::InSample,
+        mask_rounds: 0,
+        pooling: false,
+        event_scan: false,
+        ..Nb2Params::default()
+    };
     let classic = Nb2::new(in_sample).expect("valid");
     let default = Nb2::new(Nb2Params::default()).expect("valid");
     let cross = ScoringPlan::CrossFitted { block: 4 };
@@ -79,7 +84,7 @@ fn bench(criterion: &mut Criterion) {
             pool.install(|| black_box(classic.fit_score(&panel, &mask, cross, &context).is_ok()))
         });
     });
-    group.bench_function("fit, mask and score cross-fitted", |b| {
+    group.bench_function("pool, calibrate, mask, find events, score cross-fitted", |b| {
         b.iter(|| {
             pool.install(|| black_box(default.fit_score(&panel, &mask, cross, &context).is_ok()))
         });

@@ -178,7 +178,8 @@ fn exit_codes_tell_what_went_wrong() {
     assert_eq!(code(&["config", "check", "nowhere.toml"]), Some(2));
     assert_eq!(code(&["config", "show", "nothing"]), Some(2));
     assert_eq!(code(&["frobnicate"]), Some(2));
-    assert_eq!(code(&["run", "weekly", "--input", "missing.csv"]), Some(1));
+    assert_eq!(code(&["run", "weekly", "--input", "missing.csv"]), Some(2));
+    assert_eq!(code(&["run", "weekly", "--device", "gpu:99"]), Some(2));
     assert_eq!(code(&["report", "."]), Some(1));
     assert_eq!(code(&["run", "weekly", "--device", "quantum"]), Some(2));
     assert_eq!(code(&small(&["run", "weekly", "--fail-on", "low", "--out", "x"], &[])), Some(3));
@@ -247,7 +248,8 @@ fn files_that_are_not_what_they_say_are_refused_with_a_remedy() {
     ] {
         let output = anomalist(dir.path(), &["run", "weekly", "--input", file, "--out", "out"]);
         let errors = text(&output.stderr);
-        assert_eq!(output.status.code(), Some(1), "{errors}");
+        let code = if file == "missing.csv" { 2 } else { 1 };
+        assert_eq!(output.status.code(), Some(code), "{errors}");
         assert!(errors.contains(part), "{part} not in {errors}");
         assert!(!errors.contains("panicked"), "{errors}");
         assert!(!dir.path().join("out").exists());
@@ -277,6 +279,72 @@ fn a_report_is_drawn_again_as_svg() {
         .filter(|path| path.extension().is_some_and(|e| e == "svg"))
         .count();
     assert!(svgs >= 1);
+}
+
+#[test]
+fn a_slip_in_a_name_is_guessed_and_an_error_is_json_where_json_was_asked_for() {
+    let dir = tempfile::tempdir().unwrap();
+    let output = anomalist(dir.path(), &["run", "weeky", "--json"]);
+    assert!(text(&output.stderr).contains("did you mean the shipped config `weekly`"));
+    let told: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(told["exit_code"], 2);
+    assert!(told["error"].as_str().unwrap().contains("weeky"), "{told}");
+}
+
+#[test]
+fn detect_says_which_settings_have_no_effect_and_what_was_in_force() {
+    let dir = tempfile::tempdir().unwrap();
+    ok(dir.path(), &small(&["train", "weekly", "--out", "checkpoint"], &[]));
+    ok(dir.path(), &["generate", "weekly", "--seed", "2", "--keys", "8", "--out", "data"]);
+    let args = ["detect", "weekly", "--checkpoint", "checkpoint", "--input", "data/events.csv"];
+    let more =
+        ["--set", "nb2.trend=false", "--set", "decision.level=0.999", "--json", "--out", "x"];
+    let told: serde_json::Value =
+        serde_json::from_str(&ok(dir.path(), &small(&args, &more))).unwrap();
+    let notes = told["warnings"].to_string();
+    assert!(notes.contains("[nb2] of the config") && !notes.contains("decision"), "{notes}");
+    assert!(told["checkpoint"].as_str().unwrap().ends_with("checkpoint"));
+    let config = fs::read_to_string(dir.path().join("x/config.toml")).unwrap();
+    assert!(config.contains("level = 0.999") && !config.contains("trend = false"), "{config}");
+}
+
+#[test]
+fn a_week_that_the_data_cover_in_part_is_left_out_with_a_note() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut rows = String::from("target_type,insight_type,target_key,insight_date_time\n");
+    for day in 0..40 * 7 + 2 {
+        let date = jiff::civil::date(2024, 1, 1) + jiff::Span::new().days(day);
+        rows.push_str(&format!("a,b,c,{} 10:00\n", date.strftime("%Y/%m/%d")));
+    }
+    fs::write(dir.path().join("events.csv"), rows).unwrap();
+    let args = ["run", "weekly", "--input", "events.csv", "--out", "out"];
+    let out = ok(dir.path(), &small(&args, &[]));
+    assert!(out.contains("x 40 steps") && out.contains("panel.edges"), "{out}");
+    let out = ok(dir.path(), &small(&args, &["--set", "panel.edges=keep"]));
+    assert!(out.contains("x 41 steps"), "{out}");
+}
+
+#[cfg(unix)]
+#[test]
+fn ctrl_c_leaves_nothing_behind() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut child = std::process::Command::new(env!("CARGO_BIN_EXE_anomalist"))
+        .current_dir(dir.path())
+        .args(["run", "funnel", "--device", "cpu", "--out", "out", "--set"])
+        .arg("lstm_autoencoder.epochs=500")
+        .stderr(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    // Generated data are there: the run is past its first stage, and far from its last.
+    let begun = || files_below(dir.path()).iter().any(|path| path.ends_with("known_events.csv"));
+    while !begun() {
+        assert!(child.try_wait().unwrap().is_none(), "it ended by itself");
+        std::thread::sleep(std::time::Duration::from_millis(50));
+    }
+    let pid = child.id().to_string();
+    assert!(std::process::Command::new("kill").args(["-INT", &pid]).status().unwrap().success());
+    assert_eq!(child.wait().unwrap().code(), Some(130));
+    assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
 }
 
 #[test]

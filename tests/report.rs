@@ -281,6 +281,7 @@ fn report() -> ReportData {
             ],
             note: "Points of labelled intervals; the training part is left out.".into(),
         }],
+        evaluation: Vec::new(),
     }
 }
 

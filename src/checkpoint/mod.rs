@@ -3,13 +3,15 @@
 //!
 //! ```text
 //! checkpoint/
-//!   manifest.json                     format, version, seed, device, data, and the hash of every other file
+//!   manifest.json                     format, version, seed, device, data, whether it is ready for
+//!                                     use, and the hash of every other file
 //!   config.toml                       the resolved config
 //!   <level>/<detector>.json           parameters and statistics
 //!   <level>/<detector>.safetensors    weights, where there are any
 //!   <level>/keys.json                 the series, in the order of the fit
 //!   <level>/calibration.json          raw scores -> p-values
 //!   <level>/agreement.json            how alike the detectors' p-values are
+//!   <level>/references.json           scores of the training part, for the rule `percentile`
 //! ```
 //!
 //! A folder is written beside its place and renamed, so a checkpoint is whole or not there. On
@@ -29,13 +31,13 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     detectors::{DetectorName, DetectorState},
-    ensemble::{Agreement, Calibration},
+    ensemble::{Agreement, Calibration, References},
     panel::{Level, Metric, SeriesKey, Step},
 };
 
 /// The layout that this version reads and writes. A change that older versions cannot read
 /// raises it.
-pub const FORMAT: u32 = 2;
+pub const FORMAT: u32 = 3;
 
 /// The file that makes a folder a checkpoint.
 pub const MANIFEST: &str = "manifest.json";
@@ -75,6 +77,17 @@ pub struct Origin {
     pub data_fingerprint: String,
 }
 
+/// Whether a checkpoint passed the admission test, and what that test has to say.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Readiness {
+    /// False when a detector scores backwards: the checkpoint is kept to be looked at, not used.
+    pub ready: bool,
+    /// Why not.
+    pub not_ready_because: Vec<String>,
+    /// What could not be tested.
+    pub untested: Vec<String>,
+}
+
 /// Everything that was fitted at one level.
 pub struct LevelState {
     pub level: Level,
@@ -87,11 +100,14 @@ pub struct LevelState {
     pub detectors: Vec<(DetectorName, DetectorState)>,
     pub calibrations: BTreeMap<DetectorName, Calibration>,
     pub agreement: Agreement,
+    /// What percentiles are taken of.
+    pub references: References,
 }
 
 /// A whole checkpoint in memory.
 pub struct Checkpoint {
     pub origin: Origin,
+    pub readiness: Readiness,
     /// The resolved config, as TOML.
     pub config: String,
     pub levels: Vec<LevelState>,
@@ -102,6 +118,8 @@ struct Manifest {
     format: u32,
     #[serde(flatten)]
     origin: Origin,
+    #[serde(flatten)]
+    readiness: Readiness,
     levels: Vec<ManifestLevel>,
     /// Relative path -> blake3 of the bytes.
     files: BTreeMap<String, String>,
@@ -147,10 +165,12 @@ impl Checkpoint {
             put(format!("{folder}/keys.json"), &to_json(dir, &keys)?)?;
             put(format!("{folder}/calibration.json"), &to_json(dir, &level.calibrations)?)?;
             put(format!("{folder}/agreement.json"), &to_json(dir, &level.agreement)?)?;
+            put(format!("{folder}/references.json"), &to_json(dir, &level.references)?)?;
         }
         let manifest = Manifest {
             format: FORMAT,
             origin: self.origin.clone(),
+            readiness: self.readiness.clone(),
             levels: self
                 .levels
                 .iter()
@@ -222,6 +242,12 @@ impl Checkpoint {
                     "{folder}/agreement.json: a number is no correlation"
                 )));
             }
+            let references: References = files.json(&format!("{folder}/references.json"))?;
+            if !references.is_sound() {
+                return Err(damaged(format!(
+                    "{folder}/references.json: its numbers make no sense"
+                )));
+            }
             levels.push(LevelState {
                 level: entry.level,
                 step: entry.step,
@@ -231,11 +257,12 @@ impl Checkpoint {
                 detectors,
                 calibrations: files.json(&format!("{folder}/calibration.json"))?,
                 agreement,
+                references,
             });
         }
         let config = String::from_utf8(files.bytes("config.toml")?)
             .map_err(|error| damaged(format!("config.toml: {error}")))?;
-        Ok(Self { origin: manifest.origin, config, levels })
+        Ok(Self { origin: manifest.origin, readiness: manifest.readiness, config, levels })
     }
 
     /// The level of that name.
@@ -307,6 +334,11 @@ mod tests {
                 device: "cpu".into(),
                 data_fingerprint: "abc".into(),
             },
+            readiness: Readiness {
+                ready: false,
+                not_ready_because: vec!["it scores backwards".into()],
+                untested: vec![],
+            },
             config: "seed = 7\n".into(),
             levels: vec![LevelState {
                 level: Level { name: "key".into(), id_columns: vec!["key".into()] },
@@ -317,6 +349,7 @@ mod tests {
                 detectors: vec![(DetectorName::LstmAutoencoder, state)],
                 calibrations: BTreeMap::new(),
                 agreement: Agreement::default(),
+                references: References::default(),
             }],
         }
     }
@@ -327,6 +360,7 @@ mod tests {
         sample().write_into(dir.path()).unwrap();
         let loaded = Checkpoint::load(dir.path()).unwrap();
         assert_eq!(loaded.origin, sample().origin);
+        assert_eq!(loaded.readiness, sample().readiness);
         let level = loaded.level("key").unwrap();
         assert_eq!(level.detectors[0].1.weights, Some(vec![1, 2, 3]));
         assert_eq!(level.detectors[0].1.json["a"][1], 2.5);

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use super::compare::CompareArgs;
 use crate::config::Override;
 
 /// Finds, labels and draws anomalies in panels of business metrics.
@@ -33,10 +34,16 @@ pub enum Command {
     Train(TrainArgs),
     /// Score data with a checkpoint.
     Detect(DetectArgs),
+    /// Put anomalies of known size into a copy of the data, and say how many are found.
+    Inject(InjectArgs),
     /// Write data with known anomalies.
     Generate(GenerateArgs),
+    /// Measure a run against labels: figures, metrics.json, charts.
+    Evaluate(EvaluateArgs),
     /// Draw a run's charts and page again, in another format.
     Report(ReportArgs),
+    /// Compare configs and finished runs: figures, intervals, and which alerts differ.
+    Compare(CompareArgs),
     /// List every GPU adapter and CPU backend, and which one `auto` takes.
     Devices,
     /// Check a config file, or print a shipped one.
@@ -59,7 +66,7 @@ pub struct ConfigArgs {
     /// Campaigns, holidays, releases: kept out of what detectors call normal [config: source.known_events].
     #[arg(long, value_name = "FILE")]
     pub known_events: Option<String>,
-    /// Where to write (default: runs/NAME, train runs/NAME-checkpoint, detect runs/NAME-detect).
+    /// Where to write (default: runs/NAME, train runs/NAME-checkpoint, detect runs/NAME-detect, inject runs/NAME-inject).
     #[arg(long, short, value_name = "DIR")]
     pub out: Option<PathBuf>,
     /// Seed of every random stream [config: seed].
@@ -95,12 +102,24 @@ pub struct TrainArgs {
 }
 
 #[derive(Debug, Args)]
+pub struct InjectArgs {
+    #[command(flatten)]
+    pub config: ConfigArgs,
+    /// Runs with injections, each with a fit of its own [config: inject.repeats].
+    #[arg(long, value_name = "N")]
+    pub repeats: Option<usize>,
+}
+
+#[derive(Debug, Args)]
 pub struct DetectArgs {
     #[command(flatten)]
     pub config: ConfigArgs,
     /// The folder that `train` wrote, or the `checkpoint` folder of a run.
     #[arg(long, value_name = "DIR")]
     pub checkpoint: PathBuf,
+    /// Score with a checkpoint that failed the admission test too: to see what it does.
+    #[arg(long)]
+    pub allow_unready: bool,
     /// Exit with 3 when there is an anomaly of at least this severity.
     #[arg(long, value_name = "SEVERITY")]
     pub fail_on: Option<SeverityArg>,
@@ -195,6 +214,23 @@ pub struct ReportArgs {
     /// Charts of the first N series of each level only.
     #[arg(long, value_name = "N")]
     pub top: Option<usize>,
+}
+
+#[derive(Debug, Args)]
+pub struct EvaluateArgs {
+    /// The folder that `run` or `detect` wrote.
+    #[arg(value_name = "RUN_DIR")]
+    pub run_dir: PathBuf,
+    /// Labelled intervals: a CSV file with the id columns, start, end (exclusive), kind (default:
+    /// the labels of the run).
+    #[arg(long, value_name = "FILE")]
+    pub labels: Option<PathBuf>,
+    /// Where metrics.json and the charts go (default: RUN_DIR/evaluation).
+    #[arg(long, short, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+    /// png, svg or both (default: png).
+    #[arg(long, value_enum)]
+    pub format: Option<ChartFormatArg>,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]

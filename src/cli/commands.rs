@@ -5,17 +5,18 @@ use std::{io::Write, path::Path, sync::Arc};
 use super::{
     CliError, Outcome,
     args::{
-        ChartFormatArg, Cli, Command, ConfigArgs, ConfigCommand, DataFormat, GenerateArgs,
-        GenerateKind, RecordModelArg, ReportArgs, SeverityArg, parse_sets,
+        ChartFormatArg, Cli, Command, ConfigArgs, ConfigCommand, DataFormat, EvaluateArgs,
+        GenerateArgs, GenerateKind, InjectArgs, RecordModelArg, ReportArgs, SeverityArg,
+        parse_sets,
     },
-    interrupt,
+    compare, evaluation_text, inject_text, interrupt,
     progress::Bars,
     text,
 };
 use crate::{
     config::{Config, Override, PRESETS, Preset, RecordOutput},
     device,
-    pipeline::{self, ChartFormat, Job, Progress, RunSummary},
+    pipeline::{self, ChartFormat, EvaluateJob, Job, Progress, RunSummary},
 };
 
 /// How results are shown.
@@ -46,11 +47,14 @@ pub fn dispatch(cli: Cli) -> Result<Outcome, CliError> {
                     "detect needs data to score: give --input PATH".into(),
                 ));
             }
-            let summary = pipeline::detect(&job, &args.checkpoint)?;
+            let summary = pipeline::detect(&job, &args.checkpoint, args.allow_unready)?;
             finish(&summary, args.fail_on, show)
         }
+        Command::Inject(args) => inject(args, show),
         Command::Generate(args) => generate(&args, show),
+        Command::Evaluate(args) => evaluate(&args, show),
         Command::Report(args) => report(&args, show),
+        Command::Compare(args) => compare::run(&args, show.json, show.quiet),
         Command::Devices => devices(show),
         Command::Config(ConfigCommand::Check { config }) => check(&config, show),
         Command::Config(ConfigCommand::Show { preset }) => show_preset(preset.as_deref(), show),
@@ -123,6 +127,19 @@ fn finish(
     }
     let found = fail_on.is_some_and(|severity| text::has_at_least(summary, severity.as_str()));
     Ok(if found { Outcome::Found } else { Outcome::Done })
+}
+
+fn inject(mut args: InjectArgs, show: Show) -> Result<Outcome, CliError> {
+    if let Some(repeats) = args.repeats {
+        args.config.set.push(format!("inject.repeats={repeats}"));
+    }
+    let summary = pipeline::inject(&job(&args.config, "-inject", show)?)?;
+    if show.json {
+        print_json(&summary)?;
+    } else {
+        print(&inject_text::summary(&summary, show.quiet))?;
+    }
+    Ok(Outcome::Done)
 }
 
 fn generate(args: &GenerateArgs, show: Show) -> Result<Outcome, CliError> {
@@ -201,17 +218,36 @@ fn generate(args: &GenerateArgs, show: Show) -> Result<Outcome, CliError> {
 }
 
 fn report(args: &ReportArgs, show: Show) -> Result<Outcome, CliError> {
-    let format = args.format.map(|format| match format {
-        ChartFormatArg::Png => ChartFormat::Png,
-        ChartFormatArg::Svg => ChartFormat::Svg,
-        ChartFormatArg::Both => ChartFormat::Both,
-    });
+    let format = args.format.map(chart_format);
     let bars = Bars::new(show.quiet);
     let page = pipeline::report(&args.run_dir, format, args.top, &bars)?;
     if show.json {
         print_json(&serde_json::json!({ "report": page }))?;
     } else {
         print(&format!("{}\n", page.display()))?;
+    }
+    Ok(Outcome::Done)
+}
+
+fn chart_format(format: ChartFormatArg) -> ChartFormat {
+    match format {
+        ChartFormatArg::Png => ChartFormat::Png,
+        ChartFormatArg::Svg => ChartFormat::Svg,
+        ChartFormatArg::Both => ChartFormat::Both,
+    }
+}
+
+fn evaluate(args: &EvaluateArgs, show: Show) -> Result<Outcome, CliError> {
+    let metrics = pipeline::evaluate(&EvaluateJob {
+        run_dir: args.run_dir.clone(),
+        labels: args.labels.clone(),
+        out: args.out.clone(),
+        format: args.format.map(chart_format).unwrap_or_default(),
+    })?;
+    if show.json {
+        print_json(&metrics)?;
+    } else {
+        print(&evaluation_text::metrics(&metrics))?;
     }
     Ok(Outcome::Done)
 }
@@ -251,7 +287,7 @@ fn show_preset(name: Option<&str>, show: Show) -> Result<Outcome, CliError> {
     Ok(Outcome::Done)
 }
 
-fn print(text: &str) -> Result<(), CliError> {
+pub(super) fn print(text: &str) -> Result<(), CliError> {
     Ok(std::io::stdout().lock().write_all(text.as_bytes())?)
 }
 

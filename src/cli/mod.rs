@@ -6,6 +6,9 @@
 
 mod args;
 mod commands;
+mod compare;
+mod evaluation_text;
+mod inject_text;
 mod interrupt;
 mod progress;
 mod text;
@@ -35,6 +38,8 @@ enum Outcome {
     Done,
     /// `--fail-on` asked for it.
     Found,
+    /// Some runs of a comparison failed; the rest was compared.
+    Failed,
 }
 
 impl CliError {
@@ -67,9 +72,10 @@ pub fn main() -> ExitCode {
     match commands::dispatch(cli) {
         Ok(Outcome::Done) => ExitCode::SUCCESS,
         Ok(Outcome::Found) => ExitCode::from(3),
+        Ok(Outcome::Failed) => ExitCode::from(1),
         Err(error) if error.is_broken_pipe() => ExitCode::SUCCESS,
         Err(_) if interrupt::is_raised() => {
-            eprintln!("interrupted: nothing was written");
+            eprintln!("interrupted: nothing half-done was left");
             ExitCode::from(interrupt::EXIT_CODE)
         }
         Err(error) => {

@@ -90,6 +90,7 @@ fn level_text(level: &LevelSummary) -> String {
     } else {
         out.push('\n');
     }
+    out.push_str(&rules_text(level));
     if let Some(training) = &level.training {
         out.push_str(&format!(
             "  LSTM: {} epochs, best {} (validation loss {:.4})\n",
@@ -101,6 +102,31 @@ fn level_text(level: &LevelSummary) -> String {
     }
     if !level.calibration.is_empty() {
         out.push_str(&calibration_text(level));
+    }
+    out
+}
+
+/// What the ensemble's rule did in the newest step and in all, and the detectors' where they decide
+/// otherwise.
+fn rules_text(level: &LevelSummary) -> String {
+    let Some((ensemble, detectors)) = level.rules.split_first() else { return String::new() };
+    let mut out = String::new();
+    for rule in [ensemble].into_iter().chain(
+        detectors
+            .iter()
+            .filter(|rule| (&rule.rule, &rule.setting) != (&ensemble.rule, &ensemble.setting)),
+    ) {
+        let Some(newest) = &rule.newest else { continue };
+        out.push_str(&format!(
+            "  {} {}: {} (rule {}, {}); in all {} alerts outside training, at most {:.1} expected false\n",
+            if rule.who == "ensemble" { "newest step" } else { &rule.who },
+            newest.step,
+            newest.sentence(),
+            rule.rule,
+            rule.setting,
+            thousands(rule.alerts as u64),
+            rule.expected_false
+        ));
     }
     out
 }
@@ -152,7 +178,7 @@ fn calibration_text(level: &LevelSummary) -> String {
 }
 
 /// Columns of equal width, the first flush left, the rest flush right.
-fn table(rows: &[Vec<String>]) -> String {
+pub(super) fn table(rows: &[Vec<String>]) -> String {
     let n = rows.iter().map(Vec::len).max().unwrap_or(0);
     let width = |c: usize| {
         rows.iter().filter_map(|row| row.get(c)).map(|cell| cell.chars().count()).max().unwrap_or(0)
@@ -240,7 +266,7 @@ fn auto_choice(listing: &DeviceList) -> String {
         .map_or_else(|| "cpu".to_string(), |adapter| format!("gpu:{}", adapter.place))
 }
 
-fn thousands(n: u64) -> String {
+pub(super) fn thousands(n: u64) -> String {
     let digits = n.to_string();
     let mut out = String::new();
     for (i, c) in digits.chars().enumerate() {

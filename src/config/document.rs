@@ -50,6 +50,16 @@ impl Source {
         self.document.clone().into_mut()
     }
 
+    /// The entry of a top-level key as it was written, with its spans.
+    pub fn entry(&self, key: &str) -> Option<&Item> {
+        self.document.get(key)
+    }
+
+    /// Line and column of the start of a span.
+    pub fn place_at(&self, span: &Range<usize>) -> (usize, usize) {
+        line_column(&self.text, span.start)
+    }
+
     /// Line and column of a dotted key, or of the nearest table above it that the file holds.
     pub fn place_of(&self, key: &str) -> Option<(usize, usize)> {
         let mut found = None;

@@ -5,11 +5,13 @@
 //! shipped files, which a test reads back.
 
 mod document;
+mod matrix;
 mod presets;
 mod records;
 mod sections;
 
 pub use document::{Problem, Source};
+pub use matrix::{MAX_VARIANTS, Variant};
 pub use presets::{PRESETS, Preset};
 pub use records::{RecordForestParams, RecordLofParams, RecordOutput, RecordsSection};
 pub use sections::{
@@ -24,14 +26,18 @@ use std::{
 };
 
 use serde::{Deserialize, Serialize};
+use toml_edit::DocumentMut;
 
 use crate::{
     detectors::{
-        DetectorName, lstm_autoencoder::LstmParams, nb2::Nb2Params, rolling::RollingParams,
+        DetectorName, isolation_forest::IsolationForestParams, lof::LofParams,
+        lstm_autoencoder::LstmParams, nb2::Nb2Params, prophet::ProphetParams,
+        random_cut_forest::RandomCutForestParams, rolling::RollingParams,
         seasonal_profile::SeasonalProfileParams, zscore::ZscoreParams,
     },
     device::DeviceChoice,
     ensemble::{CalibrationParams, DecisionParams},
+    evaluation::inject::InjectParams,
 };
 
 /// A whole experiment.
@@ -59,8 +65,14 @@ pub struct Config {
     pub nb2: Nb2Params,
     pub lstm_autoencoder: LstmParams,
     pub seasonal_profile: SeasonalProfileParams,
+    pub prophet: ProphetParams,
     pub zscore: ZscoreParams,
     pub rolling: RollingParams,
+    pub isolation_forest: IsolationForestParams,
+    pub random_cut_forest: RandomCutForestParams,
+    pub lof: LofParams,
+    /// What `anomalist inject` puts into a copy of the data.
+    pub inject: InjectParams,
     pub report: ReportSection,
     pub output: OutputSection,
 }
@@ -82,8 +94,13 @@ impl Default for Config {
             nb2: Nb2Params::default(),
             lstm_autoencoder: LstmParams::default(),
             seasonal_profile: SeasonalProfileParams::default(),
+            prophet: ProphetParams::default(),
             zscore: ZscoreParams::default(),
             rolling: RollingParams::default(),
+            isolation_forest: IsolationForestParams::default(),
+            random_cut_forest: RandomCutForestParams::default(),
+            lof: LofParams::default(),
+            inject: InjectParams::default(),
             report: ReportSection::default(),
             output: OutputSection::default(),
         }
@@ -148,22 +165,19 @@ impl Config {
     /// # Errors
     /// When the file cannot be read, or with every problem in it.
     pub fn load(path: &Path, overrides: &[Override]) -> Result<Self, ConfigError> {
-        let file = path.display().to_string();
-        let text = fs::read_to_string(path).map_err(|error| ConfigError {
-            file: file.clone(),
-            problems: vec![Problem {
-                key: String::new(),
-                message: match Preset::nearest(&file) {
-                    Some(preset) => format!("{error}; did you mean the shipped config `{preset}`?"),
-                    None => format!(
-                        "{error}; give a config file, or write a shipped one with `anomalist config show weekly > {file}`"
-                    ),
-                },
-                place: None,
-            }],
-        })?;
-        let base = path.parent().unwrap_or(Path::new("")).to_path_buf();
-        Self::parse(&text, &file, &base, overrides)
+        let text = read_file(path)?;
+        let base = path.parent().unwrap_or(Path::new(""));
+        Self::parse(&text, &path.display().to_string(), base, overrides)
+    }
+
+    /// Reads a config file that may have a `[matrix]`.
+    ///
+    /// # Errors
+    /// As [`Config::load`], and as [`Config::parse_variants`].
+    pub fn load_variants(path: &Path, overrides: &[Override]) -> Result<Vec<Variant>, ConfigError> {
+        let text = read_file(path)?;
+        let base = path.parent().unwrap_or(Path::new(""));
+        Self::parse_variants(&text, &path.display().to_string(), base, overrides)
     }
 
     /// Reads config text; `base` is the folder that relative paths start from.
@@ -176,9 +190,21 @@ impl Config {
         base: &Path,
         overrides: &[Override],
     ) -> Result<Self, ConfigError> {
+        let source = Source::parse(text)
+            .map_err(|problem| ConfigError { file: file.to_string(), problems: vec![problem] })?;
+        let document = source.to_mut();
+        Self::parse_document(&source, document, file, base, overrides)
+    }
+
+    /// Reads a document of `source` from which entries may have been taken out.
+    fn parse_document(
+        source: &Source,
+        mut document: DocumentMut,
+        file: &str,
+        base: &Path,
+        overrides: &[Override],
+    ) -> Result<Self, ConfigError> {
         let fail = |problems: Vec<Problem>| ConfigError { file: file.to_string(), problems };
-        let source = Source::parse(text).map_err(|problem| fail(vec![problem]))?;
-        let mut document = source.to_mut();
         document::resolve_paths(&mut document, base);
         let mut problems = Vec::new();
         for entry in overrides {
@@ -194,6 +220,9 @@ impl Config {
             return document::read(&document).map_err(fail);
         }
         for problem in &mut problems {
+            if problem.key == "matrix" {
+                problem.message = matrix::MISPLACED.into();
+            }
             match overrides.iter().find(|entry| entry.key == problem.key) {
                 Some(entry) => {
                     problem.message = format!("{} (from {})", problem.message, entry.typed)
@@ -256,7 +285,7 @@ impl Config {
     /// Everything that the types alone do not hold.
     fn check(&self) -> Vec<Problem> {
         let mut found: Vec<(String, String)> = Vec::new();
-        let sections: [(&str, Vec<(String, String)>); 11] = [
+        let sections: [(&str, Vec<(String, String)>); 14] = [
             ("source", self.source.check()),
             ("generate", self.generate.check()),
             ("panel", self.panel.check()),
@@ -268,12 +297,17 @@ impl Config {
             ("lstm_autoencoder", self.lstm_autoencoder.check()),
             ("seasonal_profile", self.seasonal_profile.check()),
             ("rolling", self.rolling.check()),
+            ("isolation_forest", self.isolation_forest.check()),
+            ("random_cut_forest", self.random_cut_forest.check()),
+            ("lof", self.lof.check()),
         ];
         for (section, problems) in sections {
             found
                 .extend(problems.into_iter().map(|(key, text)| (format!("{section}.{key}"), text)));
         }
+        found.extend(self.prophet.check().into_iter().map(|(k, t)| (format!("prophet.{k}"), t)));
         found.extend(self.zscore.check().into_iter().map(|(k, t)| (format!("zscore.{k}"), t)));
+        found.extend(self.inject.check().into_iter().map(|(k, t)| (format!("inject.{k}"), t)));
         found.extend(self.report.check().into_iter().map(|(k, t)| (format!("report.{k}"), t)));
         let output = self.output.check(&self.panel);
         found.extend(output.into_iter().map(|(k, t)| (format!("output.{k}"), t)));
@@ -297,6 +331,23 @@ impl Config {
         }
         found.into_iter().map(|(key, message)| Problem { key, message, place: None }).collect()
     }
+}
+
+fn read_file(path: &Path) -> Result<String, ConfigError> {
+    let file = path.display().to_string();
+    fs::read_to_string(path).map_err(|error| ConfigError {
+        problems: vec![Problem {
+            key: String::new(),
+            message: match Preset::nearest(&file) {
+                Some(preset) => format!("{error}; did you mean the shipped config `{preset}`?"),
+                None => format!(
+                    "{error}; give a config file, or write a shipped one with `anomalist config show weekly > {file}`"
+                ),
+            },
+            place: None,
+        }],
+        file,
+    })
 }
 
 #[cfg(test)]

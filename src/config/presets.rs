@@ -12,6 +12,7 @@ pub struct Preset {
 pub const PRESETS: &[Preset] = &[
     Preset { name: "quickstart", text: include_str!("../../configs/quickstart.toml") },
     Preset { name: "weekly", text: include_str!("../../configs/weekly.toml") },
+    Preset { name: "weekly_lstm_only", text: include_str!("../../configs/weekly_lstm_only.toml") },
     Preset { name: "funnel", text: include_str!("../../configs/funnel.toml") },
     Preset { name: "records", text: include_str!("../../configs/records.toml") },
     Preset { name: "cloud_monitoring", text: include_str!("../../configs/cloud_monitoring.toml") },

@@ -12,11 +12,18 @@ pub mod isolation_forest;
 pub mod lof;
 pub mod lstm_autoencoder;
 pub mod nb2;
+pub mod prophet;
 pub mod random_cut_forest;
+pub mod residual_rows;
 pub mod rolling;
 pub mod scores;
 pub mod seasonal_profile;
 pub mod zscore;
+
+/// Simulated funnels, the same for tests and benchmarks.
+#[cfg(test)]
+#[path = "../../benches/support/funnel.rs"]
+mod funnel;
 
 pub use context::{FitContext, Progress, Silent};
 pub use scores::{Scores, SeriesFailure};
@@ -33,8 +40,12 @@ pub enum DetectorName {
     LstmAutoencoder,
     Nb2,
     SeasonalProfile,
+    Prophet,
     Zscore,
     Rolling,
+    IsolationForest,
+    RandomCutForest,
+    Lof,
 }
 
 impl DetectorName {
@@ -44,8 +55,12 @@ impl DetectorName {
             Self::LstmAutoencoder => "lstm_autoencoder",
             Self::Nb2 => "nb2",
             Self::SeasonalProfile => "seasonal_profile",
+            Self::Prophet => "prophet",
             Self::Zscore => "zscore",
             Self::Rolling => "rolling",
+            Self::IsolationForest => "isolation_forest",
+            Self::RandomCutForest => "random_cut_forest",
+            Self::Lof => "lof",
         }
     }
 
@@ -53,6 +68,7 @@ impl DetectorName {
     pub fn column(self) -> &'static str {
         match self {
             Self::LstmAutoencoder => "lstm",
+            Self::RandomCutForest => "rcf",
             other => other.as_str(),
         }
     }
@@ -216,6 +232,38 @@ pub struct DetectorState {
     pub weights: Option<Vec<u8>>,
 }
 
+impl DetectorState {
+    /// Keeps a fitted detector that is all parameters.
+    ///
+    /// # Errors
+    /// When it has no JSON form.
+    pub fn of<T: Serialize>(detector: DetectorName, fitted: &T) -> Result<Self, DetectorError> {
+        let json = serde_json::to_value(fitted)
+            .map_err(|error| DetectorError::state(detector, error.to_string()))?;
+        Ok(Self { json, weights: None })
+    }
+
+    /// Reads what [`of`](Self::of) kept; `defect` says what is wrong with it, if anything is.
+    ///
+    /// # Errors
+    /// When it is no such detector, or has a defect.
+    pub fn read<T: serde::de::DeserializeOwned>(
+        self,
+        detector: DetectorName,
+        defect: impl FnOnce(&T) -> Option<String>,
+    ) -> Result<T, DetectorError> {
+        let fitted: T = serde_json::from_value(self.json)
+            .map_err(|error| DetectorError::state(detector, error.to_string()))?;
+        match defect(&fitted) {
+            None => Ok(fitted),
+            Some(reason) => Err(DetectorError::state(
+                detector,
+                format!("{reason}; train again to write a sound one"),
+            )),
+        }
+    }
+}
+
 /// Why a detector as a whole could not do its work. A single series that fails is no error: see
 /// [`Scores::failures`].
 #[derive(Debug, thiserror::Error)]
@@ -237,4 +285,29 @@ pub enum DetectorError {
     Device { detector: DetectorName, reason: String },
     #[error("cancelled")]
     Cancelled,
+}
+
+/// A parameter that is out of its range: its name, its value, and what it must be.
+pub type ParameterProblem = (&'static str, String, &'static str);
+
+impl DetectorError {
+    fn state(detector: DetectorName, reason: String) -> Self {
+        Self::State { detector, reason }
+    }
+
+    /// The first of a detector's parameter problems as an error, if there are any.
+    ///
+    /// # Errors
+    /// [`DetectorError::Parameter`].
+    pub fn first_of(
+        detector: DetectorName,
+        problems: Vec<ParameterProblem>,
+    ) -> Result<(), DetectorError> {
+        match problems.into_iter().next() {
+            None => Ok(()),
+            Some((parameter, value, expected)) => {
+                Err(Self::Parameter { detector, parameter, value, expected })
+            }
+        }
+    }
 }

@@ -55,10 +55,45 @@ impl Scores {
         }
     }
 
+    /// Score, direction and shares from signed distances `z[series, time, metric]`: the metric that
+    /// deviates most speaks for the cell, the shares go by the squares. NaN says nothing. Steps
+    /// outside of `at` stay as they are.
+    pub fn take_strongest(&mut self, z: &Array3<f64>, at: Range<usize>) {
+        let (n, _, metrics) = z.dim();
+        let mut share = (metrics > 1).then(|| Array3::<f32>::zeros(z.dim()));
+        for series in 0..n {
+            for time in at.clone() {
+                let cells = z.slice(s![series, time, ..]);
+                let known = || cells.iter().enumerate().filter(|(_, z)| !z.is_nan());
+                let Some((_, &top)) = known().max_by(|a, b| a.1.abs().total_cmp(&b.1.abs())) else {
+                    continue;
+                };
+                self.score[[series, time]] = top.abs();
+                self.direction[[series, time]] = if top == 0.0 { 0 } else { top.signum() as i8 };
+                if let Some(share) = &mut share {
+                    // In units of the largest, so that no square overflows.
+                    let total: f64 = known().map(|(_, z)| (z / top).powi(2)).sum();
+                    for (metric, z) in known() {
+                        let even = 1.0 / known().count() as f64;
+                        let part = if top == 0.0 { even } else { (z / top).powi(2) / total };
+                        share[[series, time, metric]] = part as f32;
+                    }
+                }
+            }
+        }
+        self.metric_share = share;
+    }
+
     /// Takes over one series of another detector's scores on the same panel (a fallback). Fields
     /// that only one of the two has become missing for that series.
     pub fn take_series(&mut self, other: &Scores, series: usize) {
-        let row = s![series, ..];
+        self.take_series_from(other, series, 0);
+    }
+
+    /// [`Scores::take_series`] for the steps from `first` on.
+    pub fn take_series_from(&mut self, other: &Scores, series: usize, first: usize) {
+        let first = first.min(self.score.ncols());
+        let row = s![series, first..];
         self.score.slice_mut(row).assign(&other.score.slice(row));
         self.direction.slice_mut(row).assign(&other.direction.slice(row));
         if let Some(mine) = &mut self.log_p {
@@ -67,7 +102,7 @@ impl Scores {
                 None => mine.slice_mut(row).fill(f64::NAN),
             }
         }
-        let sheet = s![series, .., ..];
+        let sheet = s![series, first.., ..];
         for (mine, theirs) in [
             (&mut self.expected, &other.expected),
             (&mut self.lower, &other.lower),

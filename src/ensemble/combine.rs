@@ -110,6 +110,12 @@ impl Agreement {
         if a == b { 1.0 } else { found.map_or(1.0, |(.., rho)| *rho) }
     }
 
+    /// `[member, member]`.
+    fn matrix(&self, members: &[Member<'_>]) -> Array2<f64> {
+        let name = |i: usize| members[i].scores.detector;
+        Array2::from_shape_fn((members.len(), members.len()), |(i, j)| self.of(name(i), name(j)))
+    }
+
     /// Every number lies where a correlation may.
     pub fn is_sound(&self) -> bool {
         self.pairs.iter().all(|(.., rho)| (0.0..=1.0).contains(rho))
@@ -123,10 +129,7 @@ pub fn combine_p(
     agreement: &Agreement,
 ) -> Array2<f64> {
     let Some(first) = members.first() else { return Array2::zeros((0, 0)) };
-    let names: Vec<DetectorName> = members.iter().map(|member| member.scores.detector).collect();
-    let correlation = Array2::from_shape_fn((names.len(), names.len()), |(i, j)| {
-        agreement.of(names[i], names[j])
-    });
+    let correlation = agreement.matrix(members);
     let mut cell = Vec::with_capacity(members.len());
     Array2::from_shape_fn(first.log_p.dim(), |at| {
         cell.clear();
@@ -137,15 +140,38 @@ pub fn combine_p(
         if cell.is_empty() {
             return f64::NAN;
         }
-        let total: f64 = cell.iter().map(|vote| vote.weight).sum();
-        cell.iter_mut().for_each(|vote| vote.weight /= total);
-        match params.strategy {
-            Strategy::Cauchy => cauchy(&cell),
-            Strategy::Average => stouffer(&cell, &correlation),
-            Strategy::Max => sidak(&cell),
-            Strategy::Voting => vote(&mut cell, params.voting_share),
-        }
+        weighted(&mut cell, &correlation, params)
     })
+}
+
+/// ln of the smallest p that the combination can come to when each member is at its own smallest,
+/// `ln_floors[member]` (minus infinity for a member without a floor).
+pub(super) fn strongest_p(
+    members: &[Member<'_>],
+    ln_floors: &[f64],
+    params: &EnsembleParams,
+    agreement: &Agreement,
+) -> f64 {
+    let correlation = agreement.matrix(members);
+    let mut cell: Vec<Vote> = members
+        .iter()
+        .zip(ln_floors)
+        .enumerate()
+        .map(|(member, (m, &log_p))| Vote { member, log_p, weight: m.weight })
+        .collect();
+    if cell.is_empty() { f64::NAN } else { weighted(&mut cell, &correlation, params) }
+}
+
+/// Combines the votes of one cell, at least one.
+fn weighted(cell: &mut [Vote], correlation: &Array2<f64>, params: &EnsembleParams) -> f64 {
+    let total: f64 = cell.iter().map(|vote| vote.weight).sum();
+    cell.iter_mut().for_each(|vote| vote.weight /= total);
+    match params.strategy {
+        Strategy::Cauchy => cauchy(cell),
+        Strategy::Average => stouffer(cell, correlation),
+        Strategy::Max => sidak(cell),
+        Strategy::Voting => vote(cell, params.voting_share),
+    }
 }
 
 /// One member's word at one cell; weights sum to 1 over the cell.

@@ -2,18 +2,20 @@
 //!
 //! Detectors speak different languages: one counts standard deviations, one a reconstruction
 //! error, one a probability. Here all of them become p-values ([`Calibration`]), the p-values
-//! become one ([`Strategy`]), and the one becomes a decision with a severity, a type and a
-//! direction by published rules. The ensemble knows no concrete detector: it sees [`Scores`].
+//! become one ([`Strategy`]), and the one becomes a decision ([`Rule`]) with a severity, a type and
+//! a direction by published rules. The ensemble knows no concrete detector: it sees [`Scores`].
 //!
 //! [`Scores`]: crate::detectors::Scores
 
 mod calibration;
 mod combine;
+mod decide;
 mod decision;
 mod label;
 mod normal;
 mod null;
 mod output;
+mod rates;
 mod records;
 mod standardise;
 mod tail;
@@ -21,8 +23,12 @@ mod types;
 
 pub use calibration::{CalibratedScores, Calibration, CalibrationParams, CalibrationSummary};
 pub use combine::{Agreement, EnsembleParams, Member, Strategy, combine_p};
-pub use decision::{DecisionParams, KnownEvents};
-pub use output::{EnsembleOutput, MemberOutput, combine};
+pub use decide::{Case, References, decide, would_flag};
+pub use decision::{
+    BudgetPer, DecisionParams, FdrMethod, KnownEvents, Reference, Rule, RuleOverride, RuleParams,
+};
+pub use output::{EnsembleOutput, MemberOutput, bounded_score, combine};
+pub use rates::{RuleSummary, StepAlerts, fdr_warning, rule_summaries};
 pub use records::{
     RecordEnsembleParams, RecordJudge, RecordModel, RecordStrategy, RecordVerdicts, TrainingScores,
     percentile_problem,
@@ -49,4 +55,9 @@ pub enum EnsembleError {
          checkpoint"
     )]
     Calibration { detector: DetectorName },
+    #[error(
+        "level {level}: the rule `percentile` has no score of the training part to take a percentile \
+         of: give more history, or take another decision.rule"
+    )]
+    NoReference { level: String },
 }

@@ -1,12 +1,12 @@
-//! Members -> one verdict per cell: the room's entry.
+//! Members -> one combined score per cell: the room's entry. What is flagged is decided afterwards,
+//! over all levels at once, by [`super::decide`].
 
-use ndarray::{Array2, Array3, ArrayView2, Zip};
+use ndarray::{Array2, Array3, Zip};
 
 use super::{
     AnomalyType, EnsembleError, Severity,
     combine::{Agreement, EnsembleParams, Member, combine_p},
-    decision::{DecisionParams, Deviation},
-    label::{self, Flagged},
+    decision::Deviation,
 };
 use crate::{
     detectors::DetectorName,
@@ -46,6 +46,8 @@ pub struct EnsembleOutput {
     pub deviation_ratio: Array2<f64>,
     /// 100 (observed - expected) / expected of the leading metric, with the same floor.
     pub deviation_percentage: Array2<f64>,
+    /// `[time]`: ln of the largest p that is anomalous in that step, without known events.
+    pub ln_threshold: Vec<f64>,
     pub members: Vec<MemberOutput>,
 }
 
@@ -56,26 +58,26 @@ pub struct MemberOutput {
     pub weight: f64,
     /// As [`EnsembleOutput::score`], from the member's own p.
     pub score: Array2<f64>,
-    /// The member's own p is at or below the decision's.
+    /// The member's own p is at or below its own threshold.
     pub flagged: Array2<bool>,
+    /// As [`EnsembleOutput::ln_threshold`], under the member's own rule.
+    pub ln_threshold: Vec<f64>,
 }
 
-/// Combines the members into one verdict per cell. `agreement` says how alike they are: learnt from
-/// these members where a run is fitted, the checkpoint's where it scores.
+/// Combines the members into one score per cell; nothing is flagged yet. `agreement` says how alike
+/// they are: learnt from these members where a run is fitted, the checkpoint's where it scores.
 ///
 /// # Errors
 /// When a member's arrays do not have the panel's shape.
 pub fn combine(
     panel: &Panel,
     members: &[Member<'_>],
-    known: ArrayView2<'_, bool>,
     agreement: &Agreement,
     params: &EnsembleParams,
-    decision: &DecisionParams,
 ) -> Result<EnsembleOutput, EnsembleError> {
     let shape = (panel.n_series(), panel.n_times());
     for member in members {
-        for found in [member.log_p.dim(), member.scores.score.dim(), known.dim()] {
+        for found in [member.log_p.dim(), member.scores.score.dim()] {
             if found != shape {
                 return Err(EnsembleError::Shape {
                     what: "a member's scores",
@@ -92,10 +94,9 @@ pub fn combine(
         .map(|member| MemberOutput {
             name: member.scores.detector,
             weight: member.weight,
-            score: bounded_score(member.log_p),
-            flagged: Zip::from(member.log_p)
-                .and(known)
-                .map_collect(|&p, &known| p <= decision.log_threshold(known) + 1e-12),
+            score: member.log_p.mapv(bounded_score),
+            flagged: Array2::from_elem(shape, false),
+            ln_threshold: vec![f64::NAN; shape.1],
         })
         .collect();
     let [expected, lower, upper] = predictions(panel, members);
@@ -103,7 +104,7 @@ pub fn combine(
     let mut direction = directions(members, shape);
     face_the_leading_metric(&mut direction, panel, &leading_metric, &expected);
     let mut output = EnsembleOutput {
-        score: bounded_score(&log_p),
+        score: log_p.mapv(bounded_score),
         confidence: Array2::from_elem(shape, f64::NAN),
         n_models_flagged: Array2::zeros(shape),
         is_anomaly: Array2::from_elem(shape, false),
@@ -116,28 +117,24 @@ pub fn combine(
         leading_metric,
         deviation_ratio: Array2::from_elem(shape, f64::NAN),
         deviation_percentage: Array2::from_elem(shape, f64::NAN),
+        ln_threshold: vec![f64::NAN; shape.1],
         members: outputs,
         log_p,
     };
-    count_agreeing(&mut output, members);
-    decide(&mut output, panel, known, decision);
-    label_types(&mut output, panel, decision);
+    measure(&mut output, panel);
     Ok(output)
 }
 
-/// x / (x + 3) with x = -log10 p. A calibrated p still falls between its floor and 1.2 times that,
-/// so ranking has no ties there.
-fn bounded_score(log_p: &Array2<f64>) -> Array2<f64> {
-    log_p.mapv(|p| {
-        let x = (-p / std::f64::consts::LN_10).max(0.0);
-        if p.is_nan() {
-            p
-        } else if x == f64::INFINITY {
-            1.0
-        } else {
-            x / (x + 3.0)
-        }
-    })
+/// The score of a p-value: x / (x + 3) with x = -log10 p; NaN for NaN.
+pub fn bounded_score(log_p: f64) -> f64 {
+    let x = (-log_p / std::f64::consts::LN_10).max(0.0);
+    if log_p.is_nan() {
+        log_p
+    } else if x == f64::INFINITY {
+        1.0
+    } else {
+        x / (x + 3.0)
+    }
 }
 
 /// Expected, lower and upper per metric from the first member that has them.
@@ -229,52 +226,28 @@ fn face_the_leading_metric(
     }
 }
 
-/// `n_models_flagged` and `confidence`.
-fn count_agreeing(output: &mut EnsembleOutput, members: &[Member<'_>]) {
-    for ((s, t), confidence) in output.confidence.indexed_iter_mut() {
-        let (mut total, mut agreed, mut flagged) = (0.0, 0.0, 0_u8);
-        for (member, out) in members.iter().zip(&output.members) {
-            if member.log_p[[s, t]].is_nan() {
-                continue;
-            }
-            total += member.weight;
-            if out.flagged[[s, t]] {
-                flagged = flagged.saturating_add(1);
-                let own = member.scores.direction[[s, t]];
-                if own == 0 || own == output.direction[[s, t]] {
-                    agreed += member.weight;
-                }
-            }
-        }
-        output.n_models_flagged[[s, t]] = flagged;
-        if total > 0.0 {
-            *confidence = agreed / total;
-        }
-    }
-}
-
-/// Deviation, decision and severity of every cell.
-fn decide(
-    output: &mut EnsembleOutput,
-    panel: &Panel,
-    known: ArrayView2<'_, bool>,
-    decision: &DecisionParams,
-) {
+/// Observed against expected of every cell's leading metric.
+fn measure(output: &mut EnsembleOutput, panel: &Panel) {
     let floors = expected_floors(panel);
-    for ((s, t), &log_p) in output.log_p.indexed_iter() {
-        let metric = usize::from(output.leading_metric[[s, t]]);
+    for (cell, ratio) in output.deviation_ratio.indexed_iter_mut() {
+        let (s, t) = cell;
+        let metric = usize::from(output.leading_metric[cell]);
         let observed = panel.values()[[s, t, metric]];
         let expected = output.expected[[s, t, metric]];
         let floor = floors[[s, metric]];
         let base = if expected.is_nan() { f64::NAN } else { expected.abs().max(floor) };
-        let deviation =
-            Deviation { absolute: observed - expected, relative: (observed - expected) / base };
-        output.deviation_ratio[[s, t]] = observed / base;
-        output.deviation_percentage[[s, t]] = 100.0 * deviation.relative;
-        let direction = output.direction[[s, t]];
-        if decision.decide(log_p, direction, deviation, known[[s, t]]) {
-            output.is_anomaly[[s, t]] = true;
-            output.severity[[s, t]] = Some(decision.severity(log_p, deviation));
+        *ratio = observed / base;
+        output.deviation_percentage[cell] = 100.0 * ((observed - expected) / base);
+    }
+}
+
+impl EnsembleOutput {
+    /// How far a cell's leading metric lies from its expected value.
+    pub(super) fn deviation(&self, panel: &Panel, cell: (usize, usize)) -> Deviation {
+        let place = [cell.0, cell.1, usize::from(self.leading_metric[cell])];
+        Deviation {
+            absolute: panel.values()[place] - self.expected[place],
+            relative: self.deviation_percentage[cell] / 100.0,
         }
     }
 }
@@ -294,32 +267,8 @@ fn expected_floors(panel: &Panel) -> Array2<f64> {
     })
 }
 
-fn label_types(output: &mut EnsembleOutput, panel: &Panel, decision: &DecisionParams) {
-    let shift = decision
-        .shift_min_steps
-        .unwrap_or_else(|| label::default_shift_steps(panel.calendar().step()));
-    for s in 0..panel.n_series() {
-        let cells: Vec<Flagged> = (0..panel.n_times())
-            .filter(|&t| output.is_anomaly[[s, t]])
-            .map(|t| Flagged {
-                time: t,
-                direction: output.direction[[s, t]],
-                metric: usize::from(output.leading_metric[[s, t]]),
-                relative: output.deviation_percentage[[s, t]] / 100.0,
-            })
-            .collect();
-        for run in label::runs(&cells, decision.max_gap_steps) {
-            for cell in &cells[run.clone()] {
-                let expected = |m: usize| output.expected[[s, cell.time, m]];
-                output.kind[[s, cell.time]] =
-                    Some(label::kind(panel, s, *cell, &cells[run.clone()], &expected, shift));
-            }
-        }
-    }
-}
-
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use crate::{
         detectors::Scores,
@@ -327,7 +276,8 @@ mod tests {
     };
     use jiff::tz::TimeZone;
 
-    fn panel(values: &[f64]) -> Panel {
+    /// One series of weekly counts.
+    pub(in crate::ensemble) fn panel(values: &[f64]) -> Panel {
         let n = values.len();
         Panel::new(
             Level { name: "key".into(), id_columns: vec!["key".into()] },
@@ -340,70 +290,20 @@ mod tests {
         .unwrap()
     }
 
-    fn scores(detector: DetectorName, panel: &Panel, raw: &[f64], direction: i8) -> Scores {
+    pub(in crate::ensemble) fn scores(
+        detector: DetectorName,
+        panel: &Panel,
+        raw: &[f64],
+        direction: i8,
+    ) -> Scores {
         let mut scores = Scores::empty(detector, panel);
         scores.score.row_mut(0).assign(&ndarray::aview1(raw));
         scores.direction.fill(direction);
         scores
     }
 
-    fn log_p(p: &[f64]) -> Array2<f64> {
+    pub(in crate::ensemble) fn log_p(p: &[f64]) -> Array2<f64> {
         Array2::from_shape_fn((1, p.len()), |(_, t)| p[t].ln())
-    }
-
-    #[test]
-    fn members_agree_disagree_and_stay_silent() {
-        let panel = panel(&[10.0, 90.0, 10.0]);
-        let mut nb2 = scores(DetectorName::Nb2, &panel, &[0.0, 9.0, 0.0], 1);
-        nb2.expected = Some(Array3::from_elem((1, 3, 1), 10.0));
-        nb2.lower = Some(Array3::from_elem((1, 3, 1), 3.0));
-        nb2.upper = Some(Array3::from_elem((1, 3, 1), 20.0));
-        let other = scores(DetectorName::Rolling, &panel, &[0.0, 5.0, f64::NAN], -1);
-        let (p, q) = (log_p(&[0.9, 1e-9, 0.5]), log_p(&[0.8, 1e-3, f64::NAN]));
-        let members = [
-            Member { scores: &nb2, log_p: &p, weight: 3.0 },
-            Member { scores: &other, log_p: &q, weight: 1.0 },
-        ];
-        let known = Array2::from_elem((1, 3), false);
-        let output = combine(
-            &panel,
-            &members,
-            known.view(),
-            &Agreement::learn(&members),
-            &EnsembleParams::default(),
-            &DecisionParams::default(),
-        )
-        .unwrap();
-        assert_eq!(output.is_anomaly.row(0).to_vec(), [false, true, false]);
-        assert_eq!(output.direction[[0, 1]], 1, "the stronger member decides the direction");
-        assert_eq!(output.confidence[[0, 1]], 0.75, "the other one points the other way");
-        assert_eq!(output.n_models_flagged[[0, 1]], 2);
-        assert_eq!(output.kind[[0, 1]], Some(AnomalyType::Spike));
-        assert_eq!(output.deviation_ratio[[0, 1]], 9.0);
-        assert_eq!(output.deviation_percentage[[0, 1]], 800.0);
-        assert_eq!(output.severity[[0, 1]], Some(Severity::Critical));
-        assert!((output.log_p[[0, 2]].exp() - 0.5).abs() < 1e-12, "silent members share out");
-    }
-
-    #[test]
-    fn the_direction_is_the_leading_metrics_own() {
-        let panel = panel(&[4.0, 10.0, 16.0]);
-        let mut nb2 = scores(DetectorName::Nb2, &panel, &[9.0; 3], 1);
-        nb2.expected = Some(Array3::from_elem((1, 3, 1), 10.0));
-        let p = log_p(&[1e-9; 3]);
-        let members = [Member { scores: &nb2, log_p: &p, weight: 1.0 }];
-        let known = Array2::from_elem((1, 3), false);
-        let output = combine(
-            &panel,
-            &members,
-            known.view(),
-            &Agreement::learn(&members),
-            &EnsembleParams::default(),
-            &DecisionParams::default(),
-        )
-        .unwrap();
-        assert_eq!(output.direction.row(0).to_vec(), [-1, 1, 1], "the vote stands only at 10");
-        assert_eq!(output.kind[[0, 0]], Some(AnomalyType::Drop));
     }
 
     #[test]
@@ -412,16 +312,8 @@ mod tests {
         let rolling = scores(DetectorName::Rolling, &panel, &[1.0, 5.0, 9.0, 40.0], 1);
         let p = log_p(&[0.5, 0.01, 1e-4, 1e-5]);
         let members = [Member { scores: &rolling, log_p: &p, weight: 1.0 }];
-        let known = Array2::from_elem((1, 4), false);
-        let output = combine(
-            &panel,
-            &members,
-            known.view(),
-            &Agreement::learn(&members),
-            &EnsembleParams::default(),
-            &DecisionParams::default(),
-        )
-        .unwrap();
+        let agreement = Agreement::learn(&members);
+        let output = combine(&panel, &members, &agreement, &EnsembleParams::default()).unwrap();
         let score = output.score.row(0).to_vec();
         assert!(score.windows(2).all(|pair| pair[0] < pair[1]), "{score:?}");
         assert!(score.iter().all(|s| (0.0..1.0).contains(s)));
@@ -433,17 +325,7 @@ mod tests {
         let rolling = scores(DetectorName::Rolling, &panel, &[1.0; 4], 1);
         let p = log_p(&[0.5; 3]);
         let members = [Member { scores: &rolling, log_p: &p, weight: 1.0 }];
-        let known = Array2::from_elem((1, 4), false);
-        assert!(
-            combine(
-                &panel,
-                &members,
-                known.view(),
-                &Agreement::learn(&members),
-                &EnsembleParams::default(),
-                &DecisionParams::default()
-            )
-            .is_err()
-        );
+        let agreement = Agreement::learn(&members);
+        assert!(combine(&panel, &members, &agreement, &EnsembleParams::default()).is_err());
     }
 }

@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::{CalibrationParams, null::Null};
-use crate::math::robust::quantile;
+use crate::math::robust;
 
 /// A model that scores records.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -94,6 +94,12 @@ impl RecordEnsembleParams {
         }
         wrong
     }
+}
+
+/// A quantile of the scores that are there; `None` without any.
+fn quantile(scores: &[f64], share: f64) -> Option<f64> {
+    let mut present: Vec<f64> = scores.iter().copied().filter(|s| !s.is_nan()).collect();
+    robust::quantile(&mut present, share)
 }
 
 /// What is wrong with a percentile.

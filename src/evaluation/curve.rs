@@ -36,6 +36,28 @@ pub fn auc_roc(scored: &[(f64, bool)]) -> Option<f64> {
     Some(wins / positives as f64 / negatives as f64)
 }
 
+/// (recall, precision) after each distinct threshold, the highest first, at most about `limit` points:
+/// where there are more, those that gain the least recall are left out. `scored` as in [`auc_pr`].
+pub fn pr_curve(scored: &[(f64, bool)], limit: usize) -> Vec<(f64, f64)> {
+    let positives = scored.iter().filter(|(_, truth)| *truth).count();
+    if positives == 0 {
+        return Vec::new();
+    }
+    let (mut seen, mut found) = (0_usize, 0_usize);
+    let mut curve: Vec<(f64, f64)> = Vec::new();
+    let mut kept_recall = f64::NEG_INFINITY;
+    for group in scored.chunk_by(|a, b| a.0 == b.0) {
+        seen += group.len();
+        found += group.iter().filter(|(_, truth)| *truth).count();
+        let point = (found as f64 / positives as f64, found as f64 / seen as f64);
+        if point.0 - kept_recall >= 1.0 / limit.max(1) as f64 || seen == scored.len() {
+            kept_recall = point.0;
+            curve.push(point);
+        }
+    }
+    curve
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -64,6 +86,18 @@ mod tests {
         assert_eq!(auc_roc(&cells), Some(0.5));
         assert_eq!(auc_pr(&[(1.0, false)]), None);
         assert_eq!(auc_roc(&[(1.0, true)]), None);
+    }
+
+    #[test]
+    fn the_curve_ends_at_full_recall_and_stays_short() {
+        let cells = sorted((0..10_000).map(|i| (f64::from(i), i % 7 == 0)).collect());
+        let curve = pr_curve(&cells, 100);
+        assert!(curve.len() <= 102, "{}", curve.len());
+        let last = curve[curve.len() - 1];
+        assert_eq!(last.0, 1.0);
+        assert!((last.1 - 1.0 / 7.0).abs() < 1e-3);
+        assert!(curve.windows(2).all(|pair| pair[0].0 <= pair[1].0));
+        assert!(pr_curve(&[(1.0, false)], 10).is_empty());
     }
 
     proptest! {

@@ -4,17 +4,55 @@
 //! labelled interval; threshold-free ones at the continuous score. All of them look only at the
 //! cells of a scope: the training part, warm-up and the weeks in which a model may relearn are left
 //! out by the caller.
+//!
+//! | figure | what it is |
+//! |---|---|
+//! | `precision`, `recall`, `f1`, `fpr` | of flagged cells; FPR is the share of clean cells flagged |
+//! | `event_recall` | probability of detection (POD): share of events with a flag inside |
+//! | `pod_first_week` | share of events with a flag in their first seven days |
+//! | `ppv` | positive predictive value: share of alerts (runs of flags) that touch an event |
+//! | `event_f1` | harmonic mean of `event_recall` and `ppv` |
+//! | `mean_delay_steps`, `median_delay_steps` | from an event's start to its first flag, of events found |
+//! | `false_alerts_per_series_year` | alerts that touch no event |
+//! | `auc_pr`, `auc_roc` | areas under the curves of the score, all series in one ranking |
+//! | `vus_pr`, `vus_roc` | volumes under the surface, the mean over series with labels |
+//! | `vus_pr_pooled`, `vus_roc_pooled` | the same with all series in one ranking |
+//! | `affiliation_precision`, `affiliation_recall` | by distance to the events, in probabilities |
+//! | `point_adjusted_f1_inflated` | for comparison with papers only: it flatters random scores |
+//! | `prevalence` | share of labelled cells: the AUC-PR of random scores |
 
+mod adjusted;
+mod affiliation;
+mod alert_diff;
+mod bootstrap;
+mod calibration;
 mod curve;
 mod events;
+pub mod inject;
+mod lanes;
+mod pace;
+mod vus;
 
-pub use curve::{auc_pr, auc_roc};
+#[cfg(test)]
+mod tests;
+
+pub use adjusted::point_adjusted_f1;
+pub use affiliation::{Affiliation, affiliation};
+pub use alert_diff::{AlertChange, AlertSide, Change, Verdicts, alert_diff};
+pub use bootstrap::{Bootstrap, Difference, Figure, RunSample};
+pub use calibration::{CalibrationFigures, calibration_curve, calibration_figures};
+pub use curve::{auc_pr, auc_roc, pr_curve};
 pub use events::{Event, EventFigures, event_figures};
+pub use lanes::{Lane, lanes};
+pub use pace::{buffer_steps, steps_per_week};
+pub use vus::{Volume, mean_volume, volume_under_surface};
 
 use std::collections::BTreeMap;
 
 use ndarray::Array2;
 use serde::{Deserialize, Serialize};
+
+use crate::panel::Step;
 
 /// What is measured: all arrays are `[series, time]`.
 #[derive(Clone, Copy)]
@@ -27,7 +65,8 @@ pub struct EvaluationInput<'a> {
     pub flags: &'a Array2<bool>,
     /// Higher = more anomalous; cells with NaN count as the lowest.
     pub score: &'a Array2<f64>,
-    pub steps_per_year: f64,
+    /// Of the panel's calendar: what a week, a year and the buffers of VUS are in steps.
+    pub step: Step,
 }
 
 /// Cells counted against the labels.
@@ -90,26 +129,33 @@ pub struct Evaluation {
     pub auc_roc: Option<f64>,
     /// Labelled cells over all cells of the scope: the AUC-PR of random scores.
     pub prevalence: Option<f64>,
+    /// The rest, by name: see the module's table.
+    pub further: BTreeMap<String, Option<f64>>,
+    /// (recall, precision) at falling thresholds, thinned out for drawing.
+    pub pr_curve: Vec<(f64, f64)>,
 }
 
 impl Evaluation {
     /// The figures by name, as tables and JSON show them.
     pub fn figures(&self) -> BTreeMap<String, Option<f64>> {
-        let mut figures: BTreeMap<String, Option<f64>> = [
+        let mut figures = self.further.clone();
+        let named = [
             ("precision", self.confusion.precision()),
             ("recall", self.confusion.recall()),
             ("f1", self.confusion.f1()),
             ("fpr", self.confusion.false_positive_rate()),
             ("event_recall", self.events.recall()),
+            ("pod_first_week", self.events.recall_in_first_week()),
+            ("ppv", self.events.ppv()),
+            ("event_f1", self.events.f1()),
             ("mean_delay_steps", self.events.mean_delay_steps),
+            ("median_delay_steps", self.events.median_delay_steps()),
             ("false_alerts_per_series_year", self.events.false_alerts_per_series_year),
             ("auc_pr", self.auc_pr),
             ("auc_roc", self.auc_roc),
             ("prevalence", self.prevalence),
-        ]
-        .into_iter()
-        .map(|(name, value)| (name.to_string(), value))
-        .collect();
+        ];
+        figures.extend(named.into_iter().map(|(name, value)| (name.to_string(), value)));
         for (kind, (found, all)) in &self.events.by_kind {
             figures.insert(format!("event_recall_{kind}"), share(*found, *all));
         }
@@ -117,18 +163,17 @@ impl Evaluation {
     }
 }
 
+/// Points of a precision-recall curve that an [`Evaluation`] keeps.
+const CURVE_POINTS: usize = 200;
+
 /// Measures one scorer.
 pub fn evaluate(input: &EvaluationInput<'_>) -> Evaluation {
     let confusion = Confusion::count(input.truth, input.flags, input.scope);
-    let mut scored: Vec<(f64, bool)> = ndarray::Zip::from(input.score)
-        .and(input.truth)
-        .and(input.scope)
-        .fold(Vec::new(), |mut cells, &score, &truth, &counted| {
-            if counted {
-                cells.push((if score.is_nan() { f64::NEG_INFINITY } else { score }, truth));
-            }
-            cells
-        });
+    let lanes = lanes(input);
+    let mut scored: Vec<(f64, bool)> = lanes
+        .iter()
+        .flat_map(|lane| lane.score.iter().copied().zip(lane.truth.iter().copied()))
+        .collect();
     scored.sort_unstable_by(|a, b| b.0.total_cmp(&a.0));
     let labelled = confusion.true_positive + confusion.false_negative;
     Evaluation {
@@ -137,102 +182,26 @@ pub fn evaluate(input: &EvaluationInput<'_>) -> Evaluation {
         auc_pr: auc_pr(&scored),
         auc_roc: auc_roc(&scored),
         prevalence: share(labelled, scored.len()),
+        further: further(&lanes, buffer_steps(input.step)),
+        pr_curve: pr_curve(&scored, CURVE_POINTS),
     }
 }
 
-/// What a detector's p-values and intervals keep of what they promise.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct CalibrationFigures {
-    pub cells: usize,
-    /// Share of cells with p at or below 0.05, 0.01, 0.001.
-    pub p05: f64,
-    pub p01: f64,
-    pub p001: f64,
-    /// Share of cells inside the interval, of those that have one.
-    pub coverage: Option<f64>,
-}
-
-/// Shares of the `clean` cells with small p, from ln p `[series, time]`; NaN cells are left out.
-/// `inside` tells for a cell whether the observation lies in its prediction interval.
-pub fn calibration_figures(
-    log_p: &Array2<f64>,
-    clean: &Array2<bool>,
-    inside: impl Fn(usize, usize) -> Option<bool>,
-) -> CalibrationFigures {
-    let levels = [0.05_f64.ln(), 0.01_f64.ln(), 0.001_f64.ln()];
-    let mut below = [0_usize; 3];
-    let (mut cells, mut with_interval, mut covered) = (0, 0, 0);
-    for ((s, t), &p) in log_p.indexed_iter() {
-        if !clean[[s, t]] || p.is_nan() {
-            continue;
-        }
-        cells += 1;
-        for (count, level) in below.iter_mut().zip(levels) {
-            // The tolerance keeps a p of exactly 0.01 on the side that it is on.
-            *count += usize::from(p <= level + 1e-12);
-        }
-        if let Some(inside) = inside(s, t) {
-            with_interval += 1;
-            covered += usize::from(inside);
-        }
-    }
-    let part = |count: usize| count as f64 / (cells as f64).max(1.0);
-    CalibrationFigures {
-        cells,
-        p05: part(below[0]),
-        p01: part(below[1]),
-        p001: part(below[2]),
-        coverage: share(covered, with_interval),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use ndarray::array;
-
-    #[test]
-    fn the_four_counts_give_the_four_rates() {
-        let truth = array![[true, true, false, false, false]];
-        let flags = array![[true, false, true, false, true]];
-        let scope = array![[true, true, true, true, false]];
-        let counts = Confusion::count(&truth, &flags, &scope);
-        assert_eq!(counts.precision(), Some(0.5));
-        assert_eq!(counts.recall(), Some(0.5));
-        assert_eq!(counts.f1(), Some(0.5));
-        assert_eq!(counts.false_positive_rate(), Some(0.5));
-        assert_eq!(Confusion::default().precision(), None);
-    }
-
-    #[test]
-    fn a_perfect_score_is_perfect_everywhere() {
-        let truth = array![[false, true, true, false], [false, false, false, false]];
-        let score = truth.mapv(|t| if t { 2.0 } else { 1.0 });
-        let events = [Event { series: 0, steps: 1..3, kind: "spike".into() }];
-        let scope = Array2::from_elem((2, 4), true);
-        let input = EvaluationInput {
-            truth: &truth,
-            events: &events,
-            scope: &scope,
-            flags: &truth,
-            score: &score,
-            steps_per_year: 52.0,
-        };
-        let result = evaluate(&input);
-        assert_eq!(result.auc_pr, Some(1.0));
-        assert_eq!(result.auc_roc, Some(1.0));
-        assert_eq!(result.events.recall(), Some(1.0));
-        assert_eq!(result.events.mean_delay_steps, Some(0.0));
-        assert_eq!(result.events.false_alerts_per_series_year, Some(0.0));
-        assert_eq!(result.figures()["event_recall_spike"], Some(1.0));
-    }
-
-    #[test]
-    fn calibration_counts_only_clean_scored_cells() {
-        let log_p = array![[0.01_f64.ln(), 0.5_f64.ln(), f64::NAN, 1e-9_f64.ln()]];
-        let clean = array![[true, true, true, false]];
-        let figures = calibration_figures(&log_p, &clean, |_, t| (t < 2).then_some(t == 1));
-        assert_eq!((figures.cells, figures.p01, figures.p001), (2, 0.5, 0.0));
-        assert_eq!(figures.coverage, Some(0.5));
-    }
+/// The figures that look at series as sequences.
+fn further(lanes: &[Lane], buffer: usize) -> BTreeMap<String, Option<f64>> {
+    let pooled = volume_under_surface(lanes, buffer);
+    let mean = mean_volume(lanes, buffer);
+    let near = affiliation(lanes);
+    [
+        ("vus_pr", mean.map(|v| v.pr)),
+        ("vus_roc", mean.map(|v| v.roc)),
+        ("vus_pr_pooled", pooled.map(|v| v.pr)),
+        ("vus_roc_pooled", pooled.map(|v| v.roc)),
+        ("affiliation_precision", near.and_then(|a| a.precision)),
+        ("affiliation_recall", near.map(|a| a.recall)),
+        ("point_adjusted_f1_inflated", point_adjusted_f1(lanes)),
+    ]
+    .into_iter()
+    .map(|(name, value)| (name.to_string(), value))
+    .collect()
 }

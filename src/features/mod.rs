@@ -3,6 +3,5 @@
 //! A feature knows no detector: what a fit may see arrives as a plain boolean array.
 
 pub mod records;
-pub mod robust;
+pub mod residual_rows;
 pub mod seasonal;
-pub mod tails;

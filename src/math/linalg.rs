@@ -79,6 +79,14 @@ impl Cholesky {
         }
     }
 
+    /// `out <- out + L z`: noise of covariance `A` for standard normal `z`.
+    pub fn add_product(&self, z: &[f64], out: &mut [f64]) {
+        for (i, value) in out.iter_mut().enumerate() {
+            let row = &self.lower[i * self.n..=i * self.n + i];
+            *value += row.iter().zip(z).map(|(l, z)| l * z).sum::<f64>();
+        }
+    }
+
     /// `A^-1`, its lower triangle packed by rows.
     pub fn inverse_packed(&self, out: &mut [f64]) {
         let n = self.n;

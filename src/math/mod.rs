@@ -8,3 +8,4 @@ pub mod random;
 pub mod robust;
 pub mod simplex;
 pub mod special;
+pub mod student;

@@ -29,6 +29,14 @@ pub enum PipelineError {
     Sink(#[from] SinkError),
     #[error("{path}: {source}; check that the folder exists and is writable")]
     Io { path: PathBuf, source: std::io::Error },
+    #[error(
+        "{path} is not marked as ready for use: {}; compare the detector's settings with a config that works and train again, or look at what it does with detect --allow-unready",
+        reasons.join("; ")
+    )]
+    NotReady { path: PathBuf, reasons: Vec<String> },
+    /// What was asked for does not fit together; nothing was run.
+    #[error("{0}")]
+    Arguments(String),
     #[error("{0}")]
     Other(String),
 }
@@ -37,6 +45,7 @@ impl PipelineError {
     /// The arguments name what is not there: a device, an input, a checkpoint.
     pub fn is_usage(&self) -> bool {
         match self {
+            Self::Arguments(_) => true,
             Self::Device(error) => !matches!(error, DeviceError::Start { .. }),
             Self::Source(SourceError::NoFiles(_)) => true,
             Self::Source(SourceError::Io { source, .. }) => {

@@ -15,6 +15,7 @@ use super::{
 use crate::{
     config::{Config, OutputSchema},
     detectors::{DetectorName, nb2::FittedNb2},
+    ensemble::bounded_score,
     panel::{MetricKind, Panel},
     sink::{Column, Kind, Value},
     source::Interval,
@@ -61,6 +62,7 @@ const OWN: &[&str] = &[
     "pearson_residual",
     "nb2_p_value",
     "ensemble_anomaly_score",
+    "ensemble_threshold",
     "p_value",
     "anomaly_confidence",
     "anomaly_severity",
@@ -95,6 +97,10 @@ pub fn check_names(config: &Config) -> Result<(), PipelineError> {
         OWN.iter().any(|own| renamed(&own.to_string()) == **name)
             || ["week_start", "day", "window_start"].contains(&name.as_str())
             || name.ends_with("_anomaly_score")
+            || config.members().keys().any(|detector| {
+                let model = detector.column();
+                **name == format!("{model}_threshold") || **name == format!("{model}_anomaly")
+            })
     };
     match names.iter().find(taken) {
         None => Ok(()),
@@ -141,8 +147,8 @@ pub fn columns<'a>(
     known: &'a BTreeMap<(usize, usize), String>,
 ) -> Vec<Column<'a>> {
     let mut columns = match schema(config, &level.panel) {
-        OutputSchema::Counts => counts_columns(level),
-        _ => metrics_columns(level),
+        OutputSchema::Counts => counts_columns(config, level),
+        _ => metrics_columns(config, level),
     };
     columns
         .push(Column::new("in_training", Kind::Bool, |s, t| Value::Bool(level.in_training(s, t))));
@@ -163,7 +169,7 @@ pub fn columns<'a>(
     columns
 }
 
-fn counts_columns(level: &LevelRun) -> Vec<Column<'_>> {
+fn counts_columns<'a>(config: &'a Config, level: &'a LevelRun) -> Vec<Column<'a>> {
     let output = &level.output;
     let mut columns = id_columns(&level.panel);
     let start = if level.panel.calendar().step() == crate::panel::Step::Week {
@@ -191,20 +197,20 @@ fn counts_columns(level: &LevelRun) -> Vec<Column<'_>> {
     columns.push(Column::new("nb2_p_value", Kind::Float, move |s, t| {
         Value::Float(nb2.map_or(f64::NAN, |member| member.log_p[[s, t]].exp()))
     }));
-    columns.extend(verdict_columns(level));
-    columns.extend(score_columns(level, &[]));
+    columns.extend(verdict_columns(config, level));
+    columns.extend(score_columns(config, level, &[]));
     columns
 }
 
-fn metrics_columns(level: &LevelRun) -> Vec<Column<'_>> {
+fn metrics_columns<'a>(config: &'a Config, level: &'a LevelRun) -> Vec<Column<'a>> {
     let output = &level.output;
     let mut columns = vec![time_column(&level.panel, "window_start")];
     columns.extend(id_columns(&level.panel));
     columns.extend(metric_columns(&level.panel));
-    columns.extend(score_columns(level, PROMISED));
+    columns.extend(score_columns(config, level, PROMISED));
     columns
         .push(Column::new("is_anomaly", Kind::Bool, |s, t| Value::Bool(output.is_anomaly[[s, t]])));
-    columns.extend(verdict_columns(level));
+    columns.extend(verdict_columns(config, level));
     columns.push(predicted(level, "expected_value", Bound::Expected));
     columns.push(predicted(level, "expected_low", Bound::Lower));
     columns.push(predicted(level, "expected_high", Bound::Upper));
@@ -219,7 +225,12 @@ fn metrics_columns(level: &LevelRun) -> Vec<Column<'_>> {
             .get(metric)
             .map_or(Value::Empty, |m| Value::Text(m.name.as_str().into()))
     }));
-    columns.push(Column::new("prophet_expected_value", Kind::Float, |_, _| Value::Empty));
+    let prophet = level.members.iter().find(|m| m.name == DetectorName::Prophet);
+    let forecast = prophet.and_then(|member| member.scores.expected.as_ref());
+    columns.push(Column::new("prophet_expected_value", Kind::Float, move |s, t| {
+        let metric = usize::from(output.leading_metric[[s, t]]);
+        Value::Float(forecast.map_or(f64::NAN, |expected| expected[[s, t, metric]]))
+    }));
     columns.push(Column::new("estimated_revenue_impact", Kind::Float, |s, t| {
         Value::Float(revenue_impact(level, s, t))
     }));
@@ -233,11 +244,14 @@ fn metrics_columns(level: &LevelRun) -> Vec<Column<'_>> {
 }
 
 /// Score, confidence, severity, type: the words of a verdict, the same in both schemas.
-fn verdict_columns(level: &LevelRun) -> Vec<Column<'_>> {
+fn verdict_columns<'a>(config: &'a Config, level: &'a LevelRun) -> Vec<Column<'a>> {
     let output = &level.output;
     vec![
         Column::new("ensemble_anomaly_score", Kind::Float, |s, t| {
             Value::Float(output.score[[s, t]])
+        }),
+        Column::new("ensemble_threshold", Kind::Float, move |s, t| {
+            threshold(config, level, &output.ln_threshold, s, t)
         }),
         Column::new("p_value", Kind::Float, |s, t| Value::Float(output.log_p[[s, t]].exp())),
         Column::new("anomaly_confidence", Kind::Float, |s, t| {
@@ -263,17 +277,47 @@ fn verdict_columns(level: &LevelRun) -> Vec<Column<'_>> {
     ]
 }
 
-/// `<detector>_anomaly_score` for every member, and empty ones for the promised that did not run.
-fn score_columns<'a>(level: &'a LevelRun, promised: &[&str]) -> Vec<Column<'a>> {
+/// The score from which on a cell is flagged, given the thresholds of the steps; empty where a known
+/// event suppresses every verdict.
+fn threshold<'a>(
+    config: &Config,
+    level: &LevelRun,
+    ln_threshold: &[f64],
+    s: usize,
+    t: usize,
+) -> Value<'a> {
+    let known = level.known[[s, t]];
+    Value::Float(bounded_score(config.decision.ln_threshold_at(ln_threshold[t], known)))
+}
+
+/// Score, threshold and flag of every member, and empty ones for the promised that did not run.
+fn score_columns<'a>(
+    config: &'a Config,
+    level: &'a LevelRun,
+    promised: &[&str],
+) -> Vec<Column<'a>> {
     let ran = |name: &str| level.output.members.iter().any(|m| m.name.column() == name);
-    let absent = promised
-        .iter()
-        .filter(|name| !ran(name))
-        .map(|name| Column::new(format!("{name}_anomaly_score"), Kind::Float, |_, _| Value::Empty));
-    let members = level.output.members.iter().map(|member| {
-        Column::new(format!("{}_anomaly_score", member.name.column()), Kind::Float, move |s, t| {
-            Value::Float(member.score[[s, t]])
-        })
+    let members = level.output.members.iter().flat_map(|member| {
+        let model = member.name.column();
+        [
+            Column::new(format!("{model}_anomaly_score"), Kind::Float, move |s, t| {
+                Value::Float(member.score[[s, t]])
+            }),
+            Column::new(format!("{model}_threshold"), Kind::Float, move |s, t| {
+                threshold(config, level, &member.ln_threshold, s, t)
+            }),
+            Column::new(format!("{model}_anomaly"), Kind::Bool, move |s, t| {
+                if member.score[[s, t]].is_nan() {
+                    Value::Empty
+                } else {
+                    Value::Bool(member.flagged[[s, t]])
+                }
+            }),
+        ]
+    });
+    let absent = promised.iter().filter(|name| !ran(name)).flat_map(|model| {
+        [("anomaly_score", Kind::Float), ("threshold", Kind::Float), ("anomaly", Kind::Bool)]
+            .map(|(what, kind)| Column::new(format!("{model}_{what}"), kind, |_, _| Value::Empty))
     });
     members.chain(absent).collect()
 }

@@ -9,14 +9,22 @@ use ndarray::{Array2, Zip};
 
 use super::{PipelineError, load, registry};
 use crate::{
+    checkpoint::LevelState,
     config::Config,
     detectors::{
-        DetectorError, DetectorName, FitContext, FitMask, FittedDetector, Scores, ScoringPlan,
+        Detector, DetectorError, DetectorName, FitContext, FitMask, FittedDetector, Scores,
+        ScoringPlan,
     },
-    ensemble::{Agreement, Calibration, EnsembleOutput, Member, combine},
+    ensemble::{
+        Agreement, Calibration, Case, EnsembleOutput, Member, References, Rule, RuleSummary,
+        combine, decide, fdr_warning, rule_summaries,
+    },
     panel::{Panel, SeriesKey},
     source::Interval,
 };
+
+/// From a detector's name and a config to the detector: [`registry::build`], but for tests.
+pub type Build = fn(DetectorName, &Config) -> Result<Box<dyn Detector>, DetectorError>;
 
 /// One detector of a level.
 pub struct MemberRun {
@@ -25,6 +33,8 @@ pub struct MemberRun {
     pub scores: Scores,
     /// `[series, time]`: ln p, parametric or calibrated.
     pub log_p: Array2<f64>,
+    /// ln of the smallest p that any series' calibration supports; minus infinity without one.
+    pub ln_floor: f64,
     pub fitted: Box<dyn FittedDetector>,
 }
 
@@ -49,7 +59,13 @@ pub struct LevelRun {
     pub members: Vec<MemberRun>,
     pub calibrations: BTreeMap<DetectorName, Calibration>,
     pub agreement: Agreement,
+    /// What percentiles are taken of.
+    pub references: References,
     pub output: EnsembleOutput,
+    /// What the decision rules did, once [`decide_levels`] has run.
+    pub rules: Vec<RuleSummary>,
+    /// Sentences about the decision that a reader must see.
+    pub rule_notes: Vec<String>,
     pub fallbacks: Vec<Fallback>,
     /// Detectors that could not run at all, and why.
     pub skipped: Vec<(DetectorName, String)>,
@@ -72,6 +88,41 @@ impl LevelRun {
         found
     }
 
+    /// The level as the ensemble decides on it.
+    fn case(&mut self) -> Case<'_> {
+        let judged = Array2::from_shape_fn(self.known.dim(), |(s, t)| !self.in_training(s, t));
+        Case {
+            panel: &self.panel,
+            members: views(&self.members),
+            known: self.known.view(),
+            judged,
+            references: &self.references,
+            output: &mut self.output,
+        }
+    }
+
+    /// What a checkpoint keeps of the level.
+    ///
+    /// # Errors
+    /// When a detector cannot say what it has learnt.
+    pub fn state(&self) -> Result<LevelState, PipelineError> {
+        let mut detectors = Vec::with_capacity(self.members.len());
+        for member in &self.members {
+            detectors.push((member.name, member.fitted.state()?));
+        }
+        Ok(LevelState {
+            level: self.panel.level().clone(),
+            step: self.panel.calendar().step(),
+            metrics: self.panel.metrics().to_vec(),
+            keys: self.panel.keys().to_vec(),
+            trained_until: self.trained_until(),
+            detectors,
+            calibrations: self.calibrations.clone(),
+            agreement: self.agreement.clone(),
+            references: self.references.clone(),
+        })
+    }
+
     /// For each series, the end of what was fitted, on the calendar's clock.
     pub fn trained_until(&self) -> Vec<i64> {
         let n_times = self.panel.n_times();
@@ -82,6 +133,44 @@ impl LevelRun {
             })
             .collect()
     }
+}
+
+fn views(members: &[MemberRun]) -> Vec<Member<'_>> {
+    members
+        .iter()
+        .map(|m| Member { scores: &m.scores, log_p: &m.log_p, weight: m.weight })
+        .collect()
+}
+
+/// Flags, severities and types of all levels: they may share a budget.
+///
+/// # Errors
+/// When the rule needs a training part that a level does not have.
+pub fn decide_levels(config: &Config, levels: &mut [LevelRun]) -> Result<(), PipelineError> {
+    let params = &config.decision;
+    let mut cases: Vec<Case<'_>> = levels.iter_mut().map(LevelRun::case).collect();
+    decide(&mut cases, params)?;
+    drop(cases);
+    for level in levels {
+        let floors: Vec<f64> = level.members.iter().map(|m| m.ln_floor).collect();
+        let agreement = level.agreement.clone();
+        let case = level.case();
+        let rules = rule_summaries(&case, params);
+        let mut notes = Vec::new();
+        let warning = fdr_warning(&case, &floors, &config.ensemble.combination, &agreement, params);
+        notes.extend(warning.map(|text| format!("level {}: {text}", case.panel.level().name)));
+        let judged_alone = level.train_until.is_none();
+        if params.rule_of(None).rule == Rule::Percentile && judged_alone {
+            notes.push(format!(
+                "level {}: rule percentile: there is no training part, so the percentile is taken of the scores that are judged: {:.3} % of the points are flagged whatever happens; plan = \"split\" has a training part",
+                level.panel.level().name,
+                100.0 - params.percentile
+            ));
+        }
+        level.rules = rules;
+        level.rule_notes = notes;
+    }
+    Ok(())
 }
 
 /// What the detectors of a level made.
@@ -179,9 +268,12 @@ struct Frame<'a> {
     train_until: Option<Vec<usize>>,
     places: Vec<Option<usize>>,
     known: Array2<bool>,
-    /// `None`: learnt from these members.
-    agreement: Option<Agreement>,
+    /// Agreement and reference scores of the checkpoint; `None`: the level's own.
+    kept: Option<(Agreement, References)>,
 }
+
+/// ln p of a detector, the smallest that is supported, and the calibration behind them.
+type Calibrated = (Array2<f64>, f64, Option<Calibration>);
 
 impl Frame<'_> {
     /// Turns every score into ln p and combines them. `calibrate` fits (or looks up) the
@@ -189,19 +281,19 @@ impl Frame<'_> {
     fn combine(
         self,
         found: Found,
-        mut calibrate: impl FnMut(&Scores) -> Result<(Array2<f64>, Option<Calibration>), String>,
+        mut calibrate: impl FnMut(&Scores) -> Result<Calibrated, String>,
     ) -> Result<LevelRun, PipelineError> {
-        let Self { config, panel, train_until, places, known, agreement } = self;
+        let Self { config, panel, train_until, places, known, kept } = self;
         let Found { members: candidates, fallbacks, mut skipped, timings } = found;
         let mut members = Vec::with_capacity(candidates.len());
         let mut calibrations = BTreeMap::new();
         for (name, weight, fitted, scores) in candidates {
-            let log_p = match &scores.log_p {
-                Some(log_p) => log_p.clone(),
+            let (log_p, ln_floor) = match &scores.log_p {
+                Some(log_p) => (log_p.clone(), f64::NEG_INFINITY),
                 None => match calibrate(&scores) {
-                    Ok((log_p, calibration)) => {
+                    Ok((log_p, ln_floor, calibration)) => {
                         calibrations.extend(calibration.map(|c| (name, c)));
-                        log_p
+                        (log_p, ln_floor)
                     }
                     Err(reason) => {
                         tracing::warn!("level {}: {name} left out: {reason}", panel.level().name);
@@ -210,7 +302,7 @@ impl Frame<'_> {
                     }
                 },
             };
-            members.push(MemberRun { name, weight, scores, log_p, fitted });
+            members.push(MemberRun { name, weight, scores, log_p, ln_floor, fitted });
         }
         if members.is_empty() {
             let reasons: Vec<String> =
@@ -221,19 +313,17 @@ impl Frame<'_> {
                 reasons.join("; ")
             )));
         }
-        let views: Vec<Member<'_>> = members
-            .iter()
-            .map(|m| Member { scores: &m.scores, log_p: &m.log_p, weight: m.weight })
-            .collect();
-        let agreement = agreement.unwrap_or_else(|| Agreement::learn(&views));
-        let output = combine(
-            &panel,
-            &views,
-            known.view(),
-            &agreement,
-            &config.ensemble.combination,
-            &config.decision,
-        )?;
+        let views = views(&members);
+        let own = kept.is_none();
+        let (agreement, references) =
+            kept.unwrap_or_else(|| (Agreement::learn(&views), References::default()));
+        let output = combine(&panel, &views, &agreement, &config.ensemble.combination)?;
+        let references = if own {
+            let cells = reference_cells(&known, train_until.as_deref());
+            References::new(&output, &views, cells.view())
+        } else {
+            references
+        };
         Ok(LevelRun {
             panel,
             train_until,
@@ -242,7 +332,10 @@ impl Frame<'_> {
             members,
             calibrations,
             agreement,
+            references,
             output,
+            rules: Vec::new(),
+            rule_notes: Vec::new(),
             fallbacks,
             skipped,
             timings,
@@ -260,6 +353,20 @@ pub fn fit_level(
     known_events: &[Interval],
     context: &FitContext,
 ) -> Result<LevelRun, PipelineError> {
+    fit_level_with(registry::build, config, panel, known_events, context)
+}
+
+/// [`fit_level`] with detectors made by `build`.
+///
+/// # Errors
+/// As [`fit_level`].
+pub fn fit_level_with(
+    build: Build,
+    config: &Config,
+    panel: Panel,
+    known_events: &[Interval],
+    context: &FitContext,
+) -> Result<LevelRun, PipelineError> {
     let known = load::cells(&panel, known_events);
     let plan = config.split.plan();
     let train_until = plan.train_until(&panel);
@@ -267,7 +374,7 @@ pub fn fit_level(
     let mut members = Members::new(config, context, &panel, plan, &known);
     for (name, weight) in config.members() {
         let since = Instant::now();
-        let detector = registry::build(name, config)?;
+        let detector = build(name, config)?;
         let result = detector.fit_score(&panel, &members.mask, plan, context);
         members.take(name, weight, since, result)?;
     }
@@ -278,12 +385,26 @@ pub fn fit_level(
         .and(&held_out)
         .map_collect(|&known, &held_out| !known && (all || held_out));
     let places = (0..panel.n_series()).map(Some).collect();
-    let frame = Frame { config, panel, train_until, places, known, agreement: None };
+    let frame = Frame { config, panel, train_until, places, known, kept: None };
     frame.combine(found, |scores| {
         let calibration = Calibration::fit(scores, usable.view(), &config.calibration)
             .map_err(|error| error.to_string())?;
-        let log_p = calibration.log_p(scores).map_err(|error| error.to_string())?.log_p;
-        Ok((log_p, Some(calibration)))
+        let found = calibration.log_p(scores).map_err(|error| error.to_string())?;
+        let ln_floor = smallest(&found.floor);
+        Ok((found.log_p, ln_floor, Some(calibration)))
+    })
+}
+
+/// ln of the smallest of the floors under each series' p.
+fn smallest(floors: &[f64]) -> f64 {
+    floors.iter().copied().fold(1.0, f64::min).ln()
+}
+
+/// The cells that percentiles are taken of: the training part under a split, else every cell;
+/// known events are left out.
+fn reference_cells(known: &Array2<bool>, train_until: Option<&[usize]>) -> Array2<bool> {
+    Array2::from_shape_fn(known.dim(), |(s, t)| {
+        !known[[s, t]] && train_until.is_none_or(|cuts| t < cuts[s])
     })
 }
 
@@ -302,7 +423,22 @@ pub fn score_level(
     config: &Config,
     panel: Panel,
     known_events: &[Interval],
-    state: &crate::checkpoint::LevelState,
+    state: &LevelState,
+    context: &FitContext,
+) -> Result<LevelRun, PipelineError> {
+    score_level_with(registry::build, config, panel, known_events, state, context)
+}
+
+/// [`score_level`] with detectors made by `build`.
+///
+/// # Errors
+/// As [`score_level`].
+pub fn score_level_with(
+    build: Build,
+    config: &Config,
+    panel: Panel,
+    known_events: &[Interval],
+    state: &LevelState,
     context: &FitContext,
 ) -> Result<LevelRun, PipelineError> {
     let known = load::cells(&panel, known_events);
@@ -311,7 +447,7 @@ pub fn score_level(
     let weights = config.members();
     for (name, kept) in &state.detectors {
         let since = Instant::now();
-        let detector = registry::build(*name, config)?;
+        let detector = build(*name, config)?;
         // A state that does not fit is an error, not a skipped detector: the checkpoint is wrong.
         let fitted = detector.restore(kept.clone(), context)?;
         let result = fitted.score(&panel, &members.mask, context).map(|scores| (fitted, scores));
@@ -329,13 +465,15 @@ pub fn score_level(
         calibration.validate()?;
     }
     let found = members.found;
-    let agreement = Some(state.agreement.clone());
-    let frame = Frame { config, panel, train_until, places: places.clone(), known, agreement };
+    let kept = Some((state.agreement.clone(), state.references.clone()));
+    let frame = Frame { config, panel, train_until, places: places.clone(), known, kept };
     frame.combine(found, |scores| {
         let calibration = state
             .calibrations
             .get(&scores.detector)
             .ok_or_else(|| "the checkpoint has no calibration for it: train again".to_string())?;
-        Ok((calibration.log_p_of(scores.score.view(), &places).log_p, Some(calibration.clone())))
+        let found = calibration.log_p_of(scores.score.view(), &places);
+        let ln_floor = smallest(&found.floor);
+        Ok((found.log_p, ln_floor, Some(calibration.clone())))
     })
 }

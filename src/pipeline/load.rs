@@ -12,10 +12,10 @@ use super::{Job, PipelineError};
 use crate::{
     config::{Config, LayoutName},
     detectors::{DetectorError, Progress},
-    panel::{AggregationPlan, Aggregator, Edges, Panel, clock_secs},
+    panel::{AggregationPlan, Aggregator, Calendar, Edges, Level, Panel, SeriesKey, clock_secs},
     source::{
-        GeneratedSummary, Interval, IntervalSpec, ReadSummary, RejectLog, generate_funnel,
-        generate_records, generate_weekly, read, read_intervals,
+        GeneratedSummary, Interval, IntervalSpec, ReadSummary, RejectLog, SourceError,
+        generate_funnel, generate_records, generate_weekly, read, read_intervals,
     },
 };
 
@@ -110,18 +110,22 @@ pub fn load(data_dir: &Path, rejected: &Path, job: &Job) -> Result<Loaded, Pipel
         .iter()
         .map(|level| aggregator.build(level, &groups, config.panel.scope()))
         .collect::<Result<Vec<_>, _>>()?;
-    let spec = IntervalSpec {
+    let intervals = |path: &PathBuf| read_labels(config, path);
+    let labels = labels.as_ref().map(intervals).transpose()?;
+    let known_events = known_events.as_ref().map(intervals).transpose()?.unwrap_or_default();
+    let notes = aggregator.cut_edges().iter().map(ToString::to_string).collect();
+    Ok(Loaded { panels, labels, known_events, summary, input, notes })
+}
+
+/// How the config's labels and known events are written.
+pub fn interval_spec(config: &Config) -> IntervalSpec {
+    IntervalSpec {
         id_columns: config.panel.id_columns(),
         delimiter: None,
         time_format: config.source.time_format.clone(),
         time_zone: config.source.zone(),
         ambiguous_time: config.source.ambiguous_time,
-    };
-    let intervals = |path: &PathBuf| read_intervals(path, &spec);
-    let labels = labels.as_ref().map(intervals).transpose()?;
-    let known_events = known_events.as_ref().map(intervals).transpose()?.unwrap_or_default();
-    let notes = aggregator.cut_edges().iter().map(ToString::to_string).collect();
-    Ok(Loaded { panels, labels, known_events, summary, input, notes })
+    }
 }
 
 fn aggregate(
@@ -165,22 +169,33 @@ fn aggregate(
     Ok((aggregator, summary?))
 }
 
+/// Reads labels or known events as the config's source would be read.
+///
+/// # Errors
+/// As [`read_intervals`].
+pub fn read_labels(config: &Config, path: &Path) -> Result<Vec<Interval>, SourceError> {
+    read_intervals(path, &interval_spec(config))
+}
+
 /// Where an interval lies on a panel: the series that it names, and its steps.
 ///
 /// An interval that names an id column which the level does not have (a key's label, at the level
 /// of pairs) lies nowhere on it.
 pub fn places(panel: &Panel, interval: &Interval) -> (Vec<usize>, std::ops::Range<usize>) {
-    let calendar = panel.calendar();
+    places_on(panel.level(), panel.keys(), panel.calendar(), interval)
+}
+
+/// As [`places`], for a level whose panel is not at hand.
+pub fn places_on(
+    level: &Level,
+    keys: &[SeriesKey],
+    calendar: &Calendar,
+    interval: &Interval,
+) -> (Vec<usize>, std::ops::Range<usize>) {
     let clock = |secs| clock_secs(calendar.step(), secs, calendar.time_zone());
     let steps = calendar.range_of(clock(interval.start), clock(interval.end));
-    let series = panel
-        .keys()
-        .iter()
-        .enumerate()
-        .filter(|(_, key)| interval.covers(panel.level(), key))
-        .map(|(i, _)| i)
-        .collect();
-    (series, steps)
+    let covered = keys.iter().enumerate().filter(|(_, key)| interval.covers(level, key));
+    (covered.map(|(i, _)| i).collect(), steps)
 }
 
 /// True when no panel has a cell that the interval covers.

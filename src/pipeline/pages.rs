@@ -9,7 +9,8 @@ use super::{
     flags,
     level::{LevelRun, MemberRun},
     load::{self, Loaded},
-    quality,
+    metrics::{LevelMetrics, ScorerMetrics},
+    quality, registry,
     summary::{LevelSummary, RunSummary},
 };
 use crate::{
@@ -18,8 +19,8 @@ use crate::{
     ensemble::{AnomalyType, Direction, Severity},
     panel::{Panel, Step},
     report::{
-        AnomalyRow, Heatmap, HeatmapRow, LevelReport, Mark, MetricTable, ReconstructionPanel,
-        ReportData, SeriesChart, SeriesTally, TrainingCurve, file_stem, rank,
+        AnomalyRow, EvaluationCharts, Heatmap, HeatmapRow, KindRecall, LevelReport, Mark,
+        ReconstructionPanel, ReportData, SeriesChart, SeriesTally, TrainingCurve, file_stem, rank,
     },
 };
 
@@ -49,7 +50,8 @@ pub fn report_data(
         data.anomalies.extend(page.rows(&chart_of));
         data.charts.extend(charts.drain(..).map(|(_, chart)| chart));
         data.levels.push(page.summary());
-        data.quality.extend(tables(told));
+        data.quality.extend(tables::of_level(told));
+        data.evaluation.extend(evaluation_charts(&told.metrics));
         if data.training.is_none() {
             data.training = training(level);
         }
@@ -244,12 +246,7 @@ impl<'a> LevelPage<'a> {
     fn interval_level(&self) -> f64 {
         let members = self.level.members.iter().filter(|m| m.scores.expected.is_some());
         let first = members.min_by_key(|m| (m.scores.log_p.is_none(), m.scores.lower.is_none()));
-        match first.map(|member| member.name) {
-            Some(DetectorName::Nb2) => self.config.nb2.interval_level,
-            Some(DetectorName::SeasonalProfile) => self.config.seasonal_profile.interval_level,
-            Some(DetectorName::Zscore) => self.config.zscore.interval_level,
-            _ => f64::NAN,
-        }
+        first.and_then(|m| registry::interval_level(m.name, self.config)).unwrap_or(f64::NAN)
     }
 
     /// The metric that leads most of the series' anomalies, the first of them on a tie.
@@ -282,7 +279,9 @@ impl<'a> LevelPage<'a> {
     /// rises with the error.
     fn threshold(&self, member: &MemberRun, s: usize, error: &[f64]) -> f64 {
         let Some(calibration) = self.level.calibrations.get(&member.name) else { return f64::NAN };
-        let wanted = (1.0 - self.config.decision.level).ln();
+        let out = self.level.output.members.iter().find(|out| out.name == member.name);
+        // Of the newest step, where the rule has another threshold in each.
+        let Some(&wanted) = out.and_then(|out| out.ln_threshold.last()) else { return f64::NAN };
         let log_p = |value: f64| {
             let raw = Array2::from_elem((1, 1), value);
             calibration.log_p_of(raw.view(), &[self.level.places[s]]).log_p[[0, 0]]
@@ -358,14 +357,19 @@ fn clock(panel: &Panel) -> String {
 fn facts(summary: &RunSummary) -> Vec<(String, String)> {
     let fact = |name: &str, value: String| (name.to_string(), value);
     let rejected: u64 = summary.rejected.values().sum();
-    vec![
+    let newest = summary.levels.iter().filter_map(|level| {
+        let newest = level.rules.first()?.newest.as_ref()?;
+        Some(fact(&format!("level {}, {}", level.level, newest.step), newest.sentence()))
+    });
+    let facts = vec![
         fact("version", summary.version.clone()),
         fact("device", summary.device.clone()),
         fact("seed", summary.seed.to_string()),
         fact("rows", summary.rows.to_string()),
         fact("rejected rows", rejected.to_string()),
         fact("data fingerprint", summary.data_fingerprint.chars().take(16).collect()),
-    ]
+    ];
+    newest.chain(facts).collect()
 }
 
 fn training(level: &LevelRun) -> Option<TrainingCurve> {
@@ -379,68 +383,38 @@ fn training(level: &LevelRun) -> Option<TrainingCurve> {
     })
 }
 
-/// The tables of figures of one level.
-fn tables(level: &LevelSummary) -> Vec<MetricTable> {
-    const FIGURES: [(&str, &str); 9] = [
-        ("precision", "precision"),
-        ("recall", "recall"),
-        ("f1", "F1"),
-        ("fpr", "FPR"),
-        ("event_recall", "event recall"),
-        ("auc_pr", "AUC-PR"),
-        ("auc_roc", "AUC-ROC"),
-        ("false_alerts_per_series_year", "false alerts per series-year"),
-        ("mean_delay_steps", "mean delay (steps)"),
-    ];
-    let mut tables = Vec::new();
-    if !level.quality.is_empty() {
-        let mut columns = vec!["who".to_string(), "scope".to_string()];
-        columns.extend(FIGURES.iter().map(|(_, title)| title.to_string()));
-        tables.push(MetricTable {
-            title: format!("Against the labels, level {}", level.level),
-            columns,
-            rows: level
-                .quality
-                .iter()
-                .map(|row| {
-                    let mut cells = vec![row.who.clone(), row.scope.clone()];
-                    cells.extend(FIGURES.iter().map(|(key, _)| {
-                        let value = row.figures.get(*key).copied().flatten();
-                        value.map_or("–".into(), |x| format!("{x:.3}"))
-                    }));
-                    cells
-                })
-                .collect(),
-            note: "Points in training are left out. Event recall: share of labelled events with at least one flag inside.".into(),
-        });
-    }
-    if !level.calibration.is_empty() {
-        let labelled = level.calibration.iter().any(|row| row.labelled);
-        tables.push(MetricTable {
-            title: format!("Calibration, level {}", level.level),
-            columns: ["detector", "cells", "p ≤ 0.05", "p ≤ 0.01", "p ≤ 0.001", "inside interval"]
-                .map(String::from)
-                .to_vec(),
-            rows: level
-                .calibration
-                .iter()
-                .map(|row| {
-                    vec![
-                        row.detector.clone(),
-                        row.cells.to_string(),
-                        format!("{:.4}", row.p05),
-                        format!("{:.4}", row.p01),
-                        format!("{:.5}", row.p001),
-                        row.coverage.map_or("–".into(), |x| format!("{x:.4}")),
-                    ]
-                })
-                .collect(),
-            note: if labelled {
-                "On points outside every label and known event. An honest p-value is at or below 0.01 on 1 % of them; counts are discrete, so less is normal there.".into()
-            } else {
-                "There are no labels, so the anomalies are among these points.".into()
-            },
-        });
-    }
-    tables
+/// What the charts of one level show; `None` without labels on it.
+pub fn evaluation_charts(level: &LevelMetrics) -> Option<EvaluationCharts> {
+    let everywhere: Vec<&ScorerMetrics> =
+        level.scorers.iter().filter(|scorer| scorer.scope == "all cells").collect();
+    let ensemble = everywhere.first()?;
+    let figure = |scorer: &ScorerMetrics, name: &str| scorer.figures.get(name).copied().flatten();
+    let kinds = ensemble.by_kind.iter().map(|(kind, (_, events))| KindRecall {
+        kind: kind.clone(),
+        events: *events,
+        recall: everywhere
+            .iter()
+            .map(|scorer| figure(scorer, &format!("event_recall_{kind}")).unwrap_or(0.0))
+            .collect(),
+    });
+    Some(EvaluationCharts {
+        level: level.level.clone(),
+        step: level.step.clone(),
+        prevalence: figure(ensemble, "prevalence").unwrap_or(0.0),
+        scorers: everywhere.iter().map(|scorer| scorer.who.clone()).collect(),
+        pr_curves: everywhere.iter().map(|scorer| scorer.pr_curve.clone()).collect(),
+        at_work: everywhere
+            .iter()
+            .map(|scorer| Some((figure(scorer, "recall")?, figure(scorer, "precision")?)))
+            .collect(),
+        calibration: level
+            .calibration
+            .iter()
+            .map(|row| (row.row.detector.clone(), row.curve.clone()))
+            .collect(),
+        clean_cells: level.calibration.iter().map(|row| row.row.cells).max().unwrap_or(0),
+        delays: ensemble.delays.iter().map(|(delay, events)| (*delay, *events)).collect(),
+        missed: ensemble.by_kind.values().map(|(found, all)| all - found).sum(),
+        kinds: kinds.collect(),
+    })
 }

@@ -5,9 +5,11 @@ use std::collections::BTreeMap;
 use ndarray::{Array2, Zip};
 
 use super::{
-    level::{LevelRun, MemberRun},
+    kept::{KeptLevel, KeptMember},
+    level::LevelRun,
     load,
-    summary::{CalibrationRow, FallbackNote, LevelSummary, QualityRow, TrainingSummary},
+    metrics::{CalibrationMetrics, LevelMetrics, ScorerMetrics},
+    summary::{CalibrationRow, FallbackNote, LevelSummary, TrainingSummary},
 };
 use crate::{
     detectors::{
@@ -15,17 +17,27 @@ use crate::{
         lstm_autoencoder::{FittedLstm, TrainingCurve},
     },
     ensemble::{AnomalyType, Severity},
-    evaluation::{EvaluationInput, Event, calibration_figures, evaluate},
+    evaluation::{
+        EvaluationInput, Event, buffer_steps, calibration_curve, calibration_figures, evaluate,
+        steps_per_week,
+    },
     math::random::stream,
     source::Interval,
 };
 
+/// The kind of label that stands for a change that stays.
+const PERMANENT: &str = "changepoint";
+
 /// Everything that `run.json` says of a level.
-pub fn summarise(level: &LevelRun, labels: Option<&[Interval]>, seed: u64) -> LevelSummary {
+pub fn summarise(
+    level: &LevelRun,
+    kept: &KeptLevel,
+    labels: Option<&[Interval]>,
+    seed: u64,
+) -> LevelSummary {
     let panel = &level.panel;
     let output = &level.output;
-    let truth = labels.map(|labels| Truth::new(level, labels));
-    let truth = truth.filter(|truth| !truth.events.is_empty());
+    let metrics = measure(kept, labels, seed);
     let n_times = panel.n_times();
     LevelSummary {
         level: panel.level().name.clone(),
@@ -40,29 +52,10 @@ pub fn summarise(level: &LevelRun, labels: Option<&[Interval]>, seed: u64) -> Le
         fallbacks: fallbacks(level),
         skipped: level.skipped.iter().map(|(name, why)| (name.to_string(), why.clone())).collect(),
         training: training(level),
-        calibration: calibration(level, truth.as_ref()),
-        quality: truth.as_ref().map(|truth| quality(level, truth, seed)).unwrap_or_default(),
-    }
-}
-
-/// The labels on a level's cells.
-struct Truth {
-    cells: Array2<bool>,
-    events: Vec<Event>,
-}
-
-impl Truth {
-    fn new(level: &LevelRun, labels: &[Interval]) -> Self {
-        let mut events = Vec::new();
-        for interval in labels {
-            let (series, steps) = load::places(&level.panel, interval);
-            events.extend(series.into_iter().filter(|_| !steps.is_empty()).map(|s| Event {
-                series: s,
-                steps: steps.clone(),
-                kind: interval.kind.clone(),
-            }));
-        }
-        Self { cells: load::cells(&level.panel, labels), events }
+        rules: level.rules.clone(),
+        calibration: metrics.calibration.iter().map(|found| found.row.clone()).collect(),
+        quality: metrics.scorers.iter().map(ScorerMetrics::row).collect(),
+        metrics,
     }
 }
 
@@ -107,54 +100,104 @@ fn training(level: &LevelRun) -> Option<TrainingSummary> {
     })
 }
 
-/// The cells that count: scored by the ensemble and not fitted on.
-fn scope(level: &LevelRun) -> Array2<bool> {
-    let log_p = &level.output.log_p;
-    Array2::from_shape_fn(log_p.dim(), |(s, t)| !log_p[[s, t]].is_nan() && !level.in_training(s, t))
+/// A level against labels, and its p-values against what they promise.
+///
+/// Without labels on the level there are no scorers, and the calibration is that of all cells.
+pub fn measure(kept: &KeptLevel, labels: Option<&[Interval]>, seed: u64) -> LevelMetrics {
+    let truth = labels.map(|labels| Truth::new(kept, labels));
+    let truth = truth.filter(|truth| !truth.events.is_empty());
+    let scope = scope(kept, truth.as_ref());
+    let step = kept.calendar.step();
+    LevelMetrics {
+        level: kept.level.name.clone(),
+        step: step.into(),
+        buffer_steps: buffer_steps(step),
+        cells: scope.iter().filter(|counts| **counts).count(),
+        labelled_events: truth.as_ref().map_or(0, |truth| truth.events.len()),
+        scorers: truth.as_ref().map(|truth| scorers(kept, truth, &scope, seed)).unwrap_or_default(),
+        calibration: calibration(kept, truth.as_ref(), &scope),
+    }
 }
 
-fn calibration(level: &LevelRun, truth: Option<&Truth>) -> Vec<CalibrationRow> {
-    let mut clean = scope(level);
-    Zip::from(&mut clean).and(&level.known).for_each(|clean, &known| *clean &= !known);
+/// The labels on a level's cells.
+struct Truth {
+    cells: Array2<bool>,
+    events: Vec<Event>,
+    /// The week after a permanent change, which is the detectors' to relearn in.
+    relearning: Array2<bool>,
+}
+
+impl Truth {
+    fn new(kept: &KeptLevel, labels: &[Interval]) -> Self {
+        let mut cells = Array2::from_elem(kept.log_p.dim(), false);
+        let mut relearning = cells.clone();
+        let mut events = Vec::new();
+        let week = steps_per_week(kept.calendar.step());
+        for interval in labels {
+            let (series, steps) =
+                load::places_on(&kept.level, &kept.keys, &kept.calendar, interval);
+            if steps.is_empty() {
+                continue;
+            }
+            let after = steps.end..(steps.end + week).min(kept.calendar.len());
+            for s in series {
+                cells.slice_mut(ndarray::s![s, steps.clone()]).fill(true);
+                if interval.kind == PERMANENT {
+                    relearning.slice_mut(ndarray::s![s, after.clone()]).fill(true);
+                }
+                events.push(Event { series: s, steps: steps.clone(), kind: interval.kind.clone() });
+            }
+        }
+        Zip::from(&mut relearning).and(&cells).for_each(|week, &label| *week &= !label);
+        Self { cells, events, relearning }
+    }
+}
+
+/// The cells that count: scored by the ensemble, not fitted on, not in a week of relearning.
+fn scope(kept: &KeptLevel, truth: Option<&Truth>) -> Array2<bool> {
+    Array2::from_shape_fn(kept.log_p.dim(), |cell| {
+        !kept.log_p[cell].is_nan()
+            && !kept.in_training[cell]
+            && truth.is_none_or(|truth| !truth.relearning[cell])
+    })
+}
+
+fn calibration(
+    kept: &KeptLevel,
+    truth: Option<&Truth>,
+    scope: &Array2<bool>,
+) -> Vec<CalibrationMetrics> {
+    let mut clean = scope.clone();
+    Zip::from(&mut clean).and(&kept.known).for_each(|clean, &known| *clean &= !known);
     if let Some(truth) = truth {
         Zip::from(&mut clean).and(&truth.cells).for_each(|clean, &label| *clean &= !label);
     }
-    let row = |detector: String, log_p: &Array2<f64>, member: Option<&MemberRun>| {
-        let figures =
-            calibration_figures(log_p, &clean, |s, t| member.and_then(|m| inside(level, m, s, t)));
-        CalibrationRow {
-            detector,
-            labelled: truth.is_some(),
-            cells: figures.cells,
-            p05: figures.p05,
-            p01: figures.p01,
-            p001: figures.p001,
-            coverage: figures.coverage,
+    let row = |detector: &str, log_p: &Array2<f64>, member: Option<&KeptMember>| {
+        let inside = |s, t| member.and_then(|member| member.inside[[s, t]]);
+        let figures = calibration_figures(log_p, &clean, inside);
+        CalibrationMetrics {
+            row: CalibrationRow {
+                detector: detector.into(),
+                labelled: truth.is_some(),
+                cells: figures.cells,
+                p05: figures.p05,
+                p01: figures.p01,
+                p001: figures.p001,
+                coverage: figures.coverage,
+            },
+            nominal_coverage: member.and_then(|member| member.interval_level),
+            curve: calibration_curve(log_p, &clean),
         }
     };
-    let mut rows = vec![row("ensemble".into(), &level.output.log_p, None)];
-    rows.extend(level.members.iter().map(|m| row(m.name.to_string(), &m.log_p, Some(m))));
+    let mut rows = vec![row("ensemble", &kept.log_p, None)];
+    rows.extend(kept.members.iter().map(|m| row(&m.name, &m.log_p, Some(m))));
     rows
 }
 
-/// Whether every metric with an interval lies inside it.
-fn inside(level: &LevelRun, member: &MemberRun, s: usize, t: usize) -> Option<bool> {
-    let (lower, upper) = (member.scores.lower.as_ref()?, member.scores.upper.as_ref()?);
-    // With several metrics the first stands for all: a joint interval is nobody's promise.
-    let (low, high) = (lower[[s, t, 0]], upper[[s, t, 0]]);
-    let observed = level.panel.values()[[s, t, 0]];
-    (!low.is_nan() && !high.is_nan() && !observed.is_nan())
-        .then_some((low..=high).contains(&observed))
-}
-
-fn quality(level: &LevelRun, truth: &Truth, seed: u64) -> Vec<QualityRow> {
-    let all = scope(level);
-    let outside = Zip::from(&all).and(&level.known).map_collect(|&counts, &known| counts && !known);
-    let any_known = level.known.iter().any(|known| *known);
-    let steps_per_year = level.panel.calendar().step().per_year();
+fn scorers(kept: &KeptLevel, truth: &Truth, all: &Array2<bool>, seed: u64) -> Vec<ScorerMetrics> {
+    let outside = Zip::from(all).and(&kept.known).map_collect(|&counts, &known| counts && !known);
     let row = |who: &str,
-               scope: &str,
-               cells: &Array2<bool>,
+               (scope, cells): (&str, &Array2<bool>),
                flags: &Array2<bool>,
                score: &Array2<f64>| {
         let input = EvaluationInput {
@@ -163,26 +206,24 @@ fn quality(level: &LevelRun, truth: &Truth, seed: u64) -> Vec<QualityRow> {
             scope: cells,
             flags,
             score,
-            steps_per_year,
+            step: kept.calendar.step(),
         };
-        QualityRow { who: who.into(), scope: scope.into(), figures: evaluate(&input).figures() }
+        ScorerMetrics::new(who, scope, evaluate(&input))
     };
-    let output = &level.output;
-    let mut rows = vec![row("ensemble", "all cells", &all, &output.is_anomaly, &output.score)];
-    if any_known {
-        rows.push(row(
-            "ensemble",
-            "outside known events",
-            &outside,
-            &output.is_anomaly,
-            &output.score,
-        ));
+    // ln p falls where a score rises, down to where a p is too small for a number.
+    let rising = |log_p: &Array2<f64>| log_p.mapv(|p| -p);
+    let everywhere = ("all cells", all);
+    let score = rising(&kept.log_p);
+    let mut rows = vec![row("ensemble", everywhere, &kept.is_anomaly, &score)];
+    if kept.known.iter().any(|known| *known) {
+        let scope = ("outside known events", &outside);
+        rows.push(row("ensemble", scope, &kept.is_anomaly, &score));
     }
-    for member in &output.members {
-        rows.push(row(member.name.as_str(), "all cells", &all, &member.flagged, &member.score));
+    for member in &kept.members {
+        rows.push(row(&member.name, everywhere, &member.flagged, &rising(&member.log_p)));
     }
-    let (flags, score) = random_scores(&all, &output.is_anomaly, seed);
-    rows.push(row("random scores", "all cells", &all, &flags, &score));
+    let (flags, score) = random_scores(all, &kept.is_anomaly, seed);
+    rows.push(row("random scores", everywhere, &flags, &score));
     rows
 }
 

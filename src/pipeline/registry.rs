@@ -4,9 +4,10 @@
 use crate::{
     config::Config,
     detectors::{
-        Detector, DetectorError, DetectorName, lstm_autoencoder::LstmAutoencoder, nb2::Nb2,
-        rolling::RollingDetector, seasonal_profile::SeasonalProfileDetector,
-        zscore::ZscoreDetector,
+        Detector, DetectorError, DetectorName, isolation_forest::IsolationForestDetector,
+        lof::LofDetector, lstm_autoencoder::LstmAutoencoder, nb2::Nb2, prophet::ProphetDetector,
+        random_cut_forest::RandomCutForestDetector, rolling::RollingDetector,
+        seasonal_profile::SeasonalProfileDetector, zscore::ZscoreDetector,
     },
 };
 
@@ -23,7 +24,26 @@ pub fn build(name: DetectorName, config: &Config) -> Result<Box<dyn Detector>, D
         DetectorName::SeasonalProfile => {
             Box::new(SeasonalProfileDetector::new(config.seasonal_profile.clone())?)
         }
+        DetectorName::Prophet => Box::new(ProphetDetector::new(config.prophet.clone())?),
         DetectorName::Zscore => Box::new(ZscoreDetector::new(config.zscore.clone())?),
         DetectorName::Rolling => Box::new(RollingDetector::new(config.rolling.clone())?),
+        DetectorName::IsolationForest => {
+            Box::new(IsolationForestDetector::new(config.isolation_forest.clone())?)
+        }
+        DetectorName::RandomCutForest => {
+            Box::new(RandomCutForestDetector::new(config.random_cut_forest.clone())?)
+        }
+        DetectorName::Lof => Box::new(LofDetector::new(config.lof.clone())?),
     })
+}
+
+/// The level that a detector's `lower` and `upper` promise; `None` where they promise none.
+pub fn interval_level(name: DetectorName, config: &Config) -> Option<f64> {
+    match name {
+        DetectorName::Nb2 => Some(config.nb2.interval_level),
+        DetectorName::SeasonalProfile => Some(config.seasonal_profile.interval_level),
+        DetectorName::Prophet => Some(config.prophet.interval_level),
+        DetectorName::Zscore => Some(config.zscore.interval_level),
+        _ => None,
+    }
 }

@@ -8,13 +8,14 @@ use std::{
 
 use super::{
     PipelineError, RunSummary,
-    level::{self, LevelRun},
-    records,
+    kept::KeptLevel,
+    level::{self, Build},
+    records, registry,
     stage::{Stage, spare},
     write::{self, REPORT_FILE, RUN_FILE},
 };
 use crate::{
-    checkpoint::{self, Checkpoint, LevelState, Origin},
+    checkpoint::{self, Checkpoint, LevelState},
     config::Config,
     detectors::Progress,
     report::{ChartFormat, ReportData},
@@ -40,7 +41,7 @@ pub fn run(job: &Job) -> Result<RunSummary, PipelineError> {
     let loaded = stage.load()?;
     let levels = stage.fit(&loaded)?;
     let config = replayable(&job.config);
-    let checkpoint = checkpoint_of(&config, &stage.origin(&loaded), &levels)?;
+    let checkpoint = stage.checkpoint(&config, &loaded, &levels)?;
     let folder = stage.dir.path().join("checkpoint");
     fs::create_dir(&folder).map_err(PipelineError::io(&folder))?;
     checkpoint.write_into(&folder)?;
@@ -50,23 +51,36 @@ pub fn run(job: &Job) -> Result<RunSummary, PipelineError> {
 /// Fits and writes the checkpoint alone.
 ///
 /// # Errors
-/// As [`run`].
+/// As [`run`], and when a detector scores backwards: the checkpoint is then written for whoever
+/// looks for the reason, but not marked as ready, and `detect` refuses it.
 pub fn train(job: &Job) -> Result<RunSummary, PipelineError> {
     if job.config.records.is_some() {
         return records::train(job);
     }
+    train_with(job, registry::build)
+}
+
+/// [`train`] with detectors made by `build`.
+pub(super) fn train_with(job: &Job, build: Build) -> Result<RunSummary, PipelineError> {
     let mut stage = Stage::begin(job, "train", checkpoint::MANIFEST)?;
+    stage.build = build;
     let loaded = stage.load()?;
     let levels = stage.fit(&loaded)?;
     let config = replayable(&job.config);
-    checkpoint_of(&config, &stage.origin(&loaded), &levels)?.write_into(stage.dir.path())?;
-    let mut summary = stage.summary(&loaded, &levels);
+    let checkpoint = stage.checkpoint(&config, &loaded, &levels)?;
+    checkpoint.write_into(stage.dir.path())?;
+    let kept: Vec<KeptLevel> = levels.iter().map(|run| KeptLevel::of(&config, run)).collect();
+    let mut summary = stage.summary(&loaded, &levels, &kept);
     if job.config.source.path.is_none() {
         summary.input = PathBuf::from("generated");
     }
     write::write_json(&stage.dir.path().join("training.json"), &summary)?;
     let out = stage.dir.finish()?;
-    Ok(RunSummary { out, ..summary })
+    if checkpoint.readiness.ready {
+        Ok(RunSummary { out, ..summary })
+    } else {
+        Err(PipelineError::NotReady { path: out, reasons: checkpoint.readiness.not_ready_because })
+    }
 }
 
 /// Scores the job's data with a checkpoint.
@@ -75,27 +89,40 @@ pub fn train(job: &Job) -> Result<RunSummary, PipelineError> {
 /// output are the job's. The directory's `config.toml` says what was in force.
 ///
 /// # Errors
-/// As [`run`], and when the checkpoint is damaged or was made for another kind of panel.
-pub fn detect(job: &Job, checkpoint: &Path) -> Result<RunSummary, PipelineError> {
+/// As [`run`], and when the checkpoint is damaged, was made for another kind of panel, or is not
+/// marked as ready (unless `allow_unready`).
+pub fn detect(
+    job: &Job,
+    checkpoint: &Path,
+    allow_unready: bool,
+) -> Result<RunSummary, PipelineError> {
     if job.config.records.is_some() {
         return records::detect(job, checkpoint);
     }
     spare(&job.out, checkpoint)?;
     let kept = Checkpoint::load(checkpoint)?;
+    let reasons = kept.readiness.not_ready_because.clone();
+    if !kept.readiness.ready && !allow_unready {
+        return Err(PipelineError::NotReady { path: checkpoint.to_path_buf(), reasons });
+    }
     let trained = Config::parse(&kept.config, "the checkpoint's config.toml", Path::new(""), &[])
         .map_err(|error| PipelineError::Other(error.to_string()))?;
     let mut stage = Stage::begin(job, "detect", RUN_FILE)?;
     stage.checkpoint = std::path::absolute(checkpoint).ok();
+    if !kept.readiness.ready {
+        stage.warnings.push(format!("the checkpoint is not ready for use: {}", reasons.join("; ")));
+    }
     stage.warnings.extend(overruled(&trained, &job.config));
     let loaded = stage.load()?;
     let config = in_force(trained, &job.config);
-    let (context, _) = stage.context()?;
+    let context = stage.context();
     let mut levels = Vec::with_capacity(loaded.panels.len());
     for panel in &loaded.panels {
         let state = matching_level(&kept, panel, checkpoint)?;
         let known = &loaded.known_events;
         levels.push(level::score_level(&config, panel.clone(), known, state, &context)?);
     }
+    level::decide_levels(&config, &mut levels)?;
     stage.clock.lap("score");
     stage.finish(&loaded, &levels, replayable(&config))
 }
@@ -110,6 +137,7 @@ fn in_force(trained: Config, job: &Config) -> Config {
         generate: job.generate.clone(),
         panel: job.panel.clone(),
         decision: job.decision.clone(),
+        inject: job.inject.clone(),
         report: job.report.clone(),
         output: job.output.clone(),
         ..trained
@@ -204,30 +232,4 @@ pub(super) fn replayable(config: &Config) -> Config {
     absolute(&mut config.source.labels);
     absolute(&mut config.source.known_events);
     config
-}
-
-fn checkpoint_of(
-    config: &Config,
-    origin: &Origin,
-    levels: &[LevelRun],
-) -> Result<Checkpoint, PipelineError> {
-    let mut states = Vec::with_capacity(levels.len());
-    for level in levels {
-        let mut detectors = Vec::with_capacity(level.members.len());
-        for member in &level.members {
-            detectors.push((member.name, member.fitted.state()?));
-        }
-        states.push(LevelState {
-            level: level.panel.level().clone(),
-            step: level.panel.calendar().step(),
-            metrics: level.panel.metrics().to_vec(),
-            keys: level.panel.keys().to_vec(),
-            trained_until: level.trained_until(),
-            detectors,
-            calibrations: level.calibrations.clone(),
-            agreement: level.agreement.clone(),
-        });
-    }
-    let config = config.to_toml().map_err(|error| PipelineError::Other(error.to_string()))?;
-    Ok(Checkpoint { origin: origin.clone(), config, levels: states })
 }

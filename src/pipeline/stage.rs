@@ -8,18 +8,21 @@ use std::{
 };
 
 use super::{
-    Job, PipelineError, RunSummary, flags,
+    Job, PipelineError, RunSummary,
+    admission::{self, Admission},
+    evaluate, flags,
+    kept::{self, KeptLevel},
     level::{self, LevelRun},
     load::{self, Loaded},
-    pages, quality,
+    pages, quality, registry,
     summary::{FallbackNote, LevelSummary},
     write,
 };
 use crate::{
-    checkpoint::Origin,
+    checkpoint::{Checkpoint, Origin, Readiness},
     config::Config,
     detectors::{DetectorError, FitContext},
-    device,
+    device::{self, ComputeDevice},
     sink::PartialDir,
 };
 
@@ -57,7 +60,9 @@ pub(super) struct Stage<'a> {
     pub(super) warnings: Vec<String>,
     /// What `detect` scores with.
     pub(super) checkpoint: Option<PathBuf>,
-    device: Option<device::ComputeDevice>,
+    device: ComputeDevice,
+    /// What makes the detectors.
+    pub(super) build: level::Build,
 }
 
 impl<'a> Stage<'a> {
@@ -71,22 +76,31 @@ impl<'a> Stage<'a> {
         for path in [&source.path, &source.labels, &source.known_events].into_iter().flatten() {
             spare(&job.out, Path::new(path))?;
         }
+        // Before anything is read: who asked for a device that is not there need not wait.
+        let (device, warnings) = device::choose(job.config.device)?;
+        for warning in &warnings {
+            tracing::warn!("{warning}");
+        }
         Ok(Self {
             job,
             command,
             dir: PartialDir::begin(&job.out, marker)?,
             clock: Clock::start(),
-            warnings: Vec::new(),
+            warnings,
             checkpoint: None,
-            device: None,
+            device,
+            build: registry::build,
         })
     }
 
     pub(super) fn load(&mut self) -> Result<Loaded, PipelineError> {
         let dir = self.dir.path();
-        // Generated data are part of a run, but a checkpoint travels without them.
+        // Generated data are part of a run, but a checkpoint travels without them, and an injection
+        // test is not about them.
         let scratch = match self.command {
-            "train" => Some(tempfile::tempdir().map_err(PipelineError::io(std::env::temp_dir()))?),
+            "train" | "inject" => {
+                Some(tempfile::tempdir().map_err(PipelineError::io(std::env::temp_dir()))?)
+            }
             _ => None,
         };
         let loaded = load::load(
@@ -105,36 +119,67 @@ impl<'a> Stage<'a> {
         keep_rejected(self.dir.path(), &self.job.out, error)
     }
 
-    pub(super) fn context(&mut self) -> Result<(FitContext, String), PipelineError> {
-        let (device, warnings) = device::choose(self.job.config.device)?;
-        for warning in &warnings {
-            tracing::warn!("{warning}");
-        }
-        self.warnings.extend(warnings);
-        let name = device.name().to_string();
-        self.device = Some(device.clone());
-        let context = FitContext {
+    pub(super) fn context(&self) -> FitContext {
+        FitContext {
             seed: self.job.config.seed,
-            device,
+            device: self.device.clone(),
             progress: self.job.progress.clone(),
             cancelled: self.job.cancelled.clone(),
-        };
-        Ok((context, name))
+        }
     }
 
     pub(super) fn fit(&mut self, loaded: &Loaded) -> Result<Vec<LevelRun>, PipelineError> {
-        let (context, _) = self.context()?;
+        let context = self.context();
         let mut levels = Vec::with_capacity(loaded.panels.len());
         for panel in &loaded.panels {
-            levels.push(level::fit_level(
+            levels.push(level::fit_level_with(
+                self.build,
                 &self.job.config,
                 panel.clone(),
                 &loaded.known_events,
                 &context,
             )?);
         }
+        level::decide_levels(&self.job.config, &mut levels)?;
         self.clock.lap("fit and score");
         Ok(levels)
+    }
+
+    /// The checkpoint of the levels, with the verdict of the admission test.
+    pub(super) fn checkpoint(
+        &mut self,
+        config: &Config,
+        loaded: &Loaded,
+        levels: &[LevelRun],
+    ) -> Result<Checkpoint, PipelineError> {
+        let context = self.context();
+        let mut found = Admission::default();
+        let mut states = Vec::with_capacity(levels.len());
+        for level in levels {
+            let state = level.state()?;
+            let here = admission::test(self.build, config, level, &state, &context)?;
+            found.refused.extend(here.refused);
+            found.untested.extend(here.untested);
+            states.push(state);
+        }
+        self.clock.lap("admission test");
+        self.warnings.extend(
+            found
+                .refused
+                .iter()
+                .map(|reason| format!("{reason}: the checkpoint is not marked as ready")),
+        );
+        self.warnings.extend(found.untested.iter().cloned());
+        Ok(Checkpoint {
+            origin: self.origin(loaded),
+            readiness: Readiness {
+                ready: found.refused.is_empty(),
+                not_ready_because: found.refused,
+                untested: found.untested,
+            },
+            config: config.to_toml().map_err(|error| PipelineError::Other(error.to_string()))?,
+            levels: states,
+        })
     }
 
     fn check_cancelled(&self) -> Result<(), DetectorError> {
@@ -145,24 +190,26 @@ impl<'a> Stage<'a> {
         }
     }
 
-    fn device_name(&self) -> String {
-        self.device.as_ref().map_or_else(|| "cpu".to_string(), |device| device.name().to_string())
-    }
-
-    pub(super) fn origin(&self, loaded: &Loaded) -> Origin {
+    fn origin(&self, loaded: &Loaded) -> Origin {
         Origin {
             version: env!("CARGO_PKG_VERSION").into(),
             seed: self.job.config.seed,
-            device: self.device_name(),
+            device: self.device.name().to_string(),
             data_fingerprint: loaded.summary.fingerprint.clone(),
         }
     }
 
-    pub(super) fn summary(&self, loaded: &Loaded, levels: &[LevelRun]) -> RunSummary {
+    pub(super) fn summary(
+        &self,
+        loaded: &Loaded,
+        levels: &[LevelRun],
+        kept: &[KeptLevel],
+    ) -> RunSummary {
         let labels = loaded.labels.as_deref();
         let summaries: Vec<LevelSummary> = levels
             .iter()
-            .map(|level| quality::summarise(level, labels, self.job.config.seed))
+            .zip(kept)
+            .map(|(level, kept)| quality::summarise(level, kept, labels, self.job.config.seed))
             .collect();
         let mut warnings = self.warnings.clone();
         for level in &summaries {
@@ -171,6 +218,7 @@ impl<'a> Stage<'a> {
                 format!("level {}: {detector} did not run: {reason}", level.level)
             }));
         }
+        warnings.extend(levels.iter().flat_map(|level| level.rule_notes.iter().cloned()));
         warnings.extend(summaries.iter().filter(|level| level.points == 0).map(|level| {
             format!("level {}: no point could be scored: the series are too short", level.level)
         }));
@@ -212,7 +260,7 @@ impl<'a> Stage<'a> {
             name: self.job.config.name.clone(),
             command: self.command.into(),
             version: env!("CARGO_PKG_VERSION").into(),
-            device: self.device_name(),
+            device: self.device.name().to_string(),
             seed: self.job.config.seed,
             checkpoint: self.checkpoint.clone(),
             input: loaded.input.clone(),
@@ -258,13 +306,23 @@ impl<'a> Stage<'a> {
         let path = dir.join("config.toml");
         fs::write(&path, text).map_err(PipelineError::io(&path))?;
 
-        let summary = self.summary(loaded, levels);
+        let kept: Vec<KeptLevel> = levels.iter().map(|run| KeptLevel::of(&config, run)).collect();
+        kept::write_scores(&kept, &dir)?;
+        let summary = self.summary(loaded, levels, &kept);
+        drop(kept);
+        if summary.levels.iter().any(|level| !level.metrics.scorers.is_empty()) {
+            let levels = summary.levels.iter().map(|level| level.metrics.clone()).collect();
+            let metrics = evaluate::metrics(&summary, levels, PathBuf::new());
+            write::write_json(&dir.join(evaluate::METRICS_FILE), &metrics)?;
+        }
+        self.clock.lap("measure");
         let mut data = pages::report_data(&config, loaded, levels, &summary);
         write::write_json(&dir.join(write::REPORT_FILE), &data)?;
         write::draw(&mut data, &dir, config.report.format, self.job.progress.as_ref())?;
         self.clock.lap("draw");
 
-        let timings = self.clock.laps.iter().filter(|(n, _)| n == "draw").cloned();
+        let late = ["measure", "draw"];
+        let timings = self.clock.laps.iter().filter(|(n, _)| late.contains(&n.as_str())).cloned();
         let mut summary = summary;
         summary.timings.extend(timings);
         summary.input = published(&summary.input, &dir, &self.job.out);

@@ -4,6 +4,9 @@ use std::{collections::BTreeMap, path::PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use super::metrics::LevelMetrics;
+use crate::ensemble::RuleSummary;
+
 /// Everything that is known of a run beside its tables and pictures.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct RunSummary {
@@ -49,10 +52,16 @@ pub struct LevelSummary {
     /// Detectors that could not run, and why.
     pub skipped: BTreeMap<String, String>,
     pub training: Option<TrainingSummary>,
+    /// What the decision rules did: the ensemble's, then each detector's own.
+    #[serde(default)]
+    pub rules: Vec<RuleSummary>,
     /// What the p-values promise against what they keep.
     pub calibration: Vec<CalibrationRow>,
     /// Figures against the labels, when there are labels at this level.
     pub quality: Vec<QualityRow>,
+    /// The level's part of `metrics.json`, which holds more than `run.json`.
+    #[serde(skip)]
+    pub metrics: LevelMetrics,
 }
 
 /// Series that a simpler detector stands in for, with one reason as an example.

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     ensemble::{AnomalyType, Direction, Severity},
-    report::{ReportError, records::RecordsReport},
+    report::{EvaluationCharts, ReportError, records::RecordsReport},
 };
 
 /// Everything that a report shows.
@@ -34,6 +34,9 @@ pub struct ReportData {
     /// Charts of scored records; panels have none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub records: Option<RecordsReport>,
+    /// Charts of how good the run is, by level; empty without labels.
+    #[serde(default)]
+    pub evaluation: Vec<EvaluationCharts>,
 }
 
 impl ReportData {

@@ -13,6 +13,7 @@ use crate::report::{
     canvas::{Picture, to_png, to_svg},
     data::{ReportData, file_stem},
     error::ReportError,
+    evaluation::evaluation_pictures,
     frame,
     heatmap::HeatmapPicture,
     ranking::RankingPicture,
@@ -31,6 +32,17 @@ pub enum ChartFormat {
     Png,
     Svg,
     Both,
+}
+
+impl ChartFormat {
+    /// The extensions of its files.
+    pub(crate) fn extensions(self) -> &'static [&'static str] {
+        match self {
+            Self::Png => &["png"],
+            Self::Svg => &["svg"],
+            Self::Both => &["png", "svg"],
+        }
+    }
 }
 
 /// A picture and its file stem.
@@ -73,12 +85,8 @@ pub fn write_charts(
 ) -> Result<Vec<PathBuf>, ReportError> {
     fs::create_dir_all(dir)
         .map_err(|source| ReportError::Write { path: dir.to_path_buf(), source })?;
-    let extensions: &[&str] = match format {
-        ChartFormat::Png => &["png"],
-        ChartFormat::Svg => &["svg"],
-        ChartFormat::Both => &["png", "svg"],
-    };
     let mut pictures = level_pictures(data)?;
+    pictures.extend(evaluation_pictures(&data.evaluation));
     if let Some(curve) = &data.training {
         pictures.push(("training_curve".to_string(), Box::new(TrainingPicture::new(curve))));
     }
@@ -86,6 +94,17 @@ pub fn write_charts(
         pictures.push((file_stem("", &chart.id), Box::new(SeriesPicture::new(chart)?)));
     }
     number_twins(&mut pictures);
+    write_all(&pictures, dir, format, progress)
+}
+
+/// Writes pictures in parallel, portion by portion.
+pub(crate) fn write_all(
+    pictures: &[Named<'_>],
+    dir: &Path,
+    format: ChartFormat,
+    progress: &mut dyn FnMut(u64),
+) -> Result<Vec<PathBuf>, ReportError> {
+    let extensions = format.extensions();
     let jobs: Vec<(&dyn Picture, PathBuf)> = pictures
         .iter()
         .flat_map(|(stem, picture)| {
@@ -103,7 +122,7 @@ pub fn write_charts(
     Ok(jobs.into_iter().map(|(_, path)| path).collect())
 }
 
-fn write_one(picture: &dyn Picture, path: &Path) -> Result<(), ReportError> {
+pub(crate) fn write_one(picture: &dyn Picture, path: &Path) -> Result<(), ReportError> {
     if path.extension().is_some_and(|extension| extension == "png") {
         return to_png(picture, path);
     }

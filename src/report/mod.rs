@@ -19,9 +19,14 @@
 
 mod axis;
 mod canvas;
+mod compare;
 mod data;
 mod decimate;
+mod detection_chart;
 mod error;
+mod evaluation;
+mod evaluation_curves;
+mod evaluation_events;
 mod files;
 mod fonts;
 mod format;
@@ -36,11 +41,14 @@ mod series_chart;
 mod time_axis;
 mod training;
 
+pub use compare::{CompareFigure, CompareReport, FlagLane, FlagLanesChart};
 pub use data::{
     AnomalyRow, Heatmap, HeatmapRow, LevelReport, Mark, MetricTable, ReconstructionPanel,
     ReportData, SeriesChart, SeriesTally, TrainingCurve, file_stem, rank,
 };
+pub use detection_chart::{DetectionChart, write_detection_charts};
 pub use error::ReportError;
+pub use evaluation::{EvaluationCharts, KindRecall, write_evaluation};
 pub use files::{CHART_WIDTH, ChartFormat, write_charts};
-pub use page::{MAX_PAGE_CHARTS, MAX_PAGE_ROWS, page, write_page};
+pub use page::{MAX_PAGE_CHARTS, MAX_PAGE_ROWS, compare_page, page, write_page};
 pub use records::{BoxStats, RecordsReport, ScoreSpread};

@@ -5,9 +5,11 @@
 //! the cells it is given. Records, which may be millions, go into a [`TableStream`] batch by batch.
 
 mod atomic;
+mod read;
 mod stream;
 mod table;
 
 pub use atomic::{PartialDir, write_file};
+pub use read::read_csv;
 pub use stream::TableStream;
 pub use table::{Column, Kind, SinkError, Value, write_csv, write_parquet};

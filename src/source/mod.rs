@@ -21,6 +21,7 @@ mod columns;
 mod csv_rows;
 mod error;
 mod files;
+mod fingerprint;
 mod generate;
 mod intake;
 mod intervals;
@@ -29,12 +30,14 @@ mod read;
 mod records;
 mod rejects;
 mod spec;
+mod table;
 mod time;
 
 pub use time::rfc3339;
 
 pub use batch::{BATCH_ROWS, Batch};
 pub use error::{PushError, SourceError};
+pub use fingerprint::fingerprint;
 pub use generate::{
     FunnelSpec, GeneratedSummary, RecordsSpec, WeeklySpec, generate_funnel, generate_records,
     generate_weekly,
@@ -46,3 +49,4 @@ pub use rejects::{RejectExample, RejectLog, RejectReason};
 pub use spec::{
     AmbiguousTime, Filter, Format, IdColumn, Layout, MetricColumn, SourceSpec, TimeFormat,
 };
+pub use table::Table;

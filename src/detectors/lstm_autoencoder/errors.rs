@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     detectors::Scores,
-    features::robust::{median, quantile, winsorised_variance},
+    math::robust::{median, quantile, winsorised_variance},
 };
 
 /// Fewer errors than this do not describe a series: the pooled description stands in.

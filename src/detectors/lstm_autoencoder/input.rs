@@ -8,10 +8,8 @@ use serde::{Deserialize, Serialize};
 
 use super::params::Input;
 use crate::{
-    features::{
-        robust::{MAD_TO_SD, median},
-        seasonal::{ProfileParams, Residuals, SeasonalProfile},
-    },
+    features::seasonal::{ProfileParams, Residuals, SeasonalProfile},
+    math::robust::{MAD_TO_SD, median},
     panel::{MetricKind, Panel},
 };
 

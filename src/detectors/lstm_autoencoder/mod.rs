@@ -56,12 +56,8 @@ impl LstmAutoencoder {
     /// # Errors
     /// [`DetectorError::Parameter`] for the first parameter that is out of its range.
     pub fn new(params: LstmParams) -> Result<Self, DetectorError> {
-        match params.problems().into_iter().next() {
-            None => Ok(Self { params }),
-            Some((parameter, value, expected)) => {
-                Err(DetectorError::Parameter { detector: NAME, parameter, value, expected })
-            }
-        }
+        DetectorError::first_of(NAME, params.problems())?;
+        Ok(Self { params })
     }
 }
 

@@ -47,12 +47,18 @@ pub(super) struct Design {
 }
 
 impl Design {
+    /// Of the steps from the model's origin on.
     pub fn new(terms: &Terms, n_times: usize) -> Self {
+        Self::starting_at(terms, 0.0, n_times)
+    }
+
+    /// Of `n_times` steps from the step `first` of the model's time on.
+    pub fn starting_at(terms: &Terms, first: f64, n_times: usize) -> Self {
         let n_columns = terms.n_columns();
         let mut columns = vec![0.0; n_columns * n_times];
         let mut row = vec![0.0; n_columns];
         for t in 0..n_times {
-            terms.row(t as f64, &mut row);
+            terms.row(first + t as f64, &mut row);
             for (j, &value) in row.iter().enumerate() {
                 columns[j * n_times + t] = value;
             }

@@ -8,11 +8,13 @@
 /// Exceedances are kept up to this count; what lies beyond is summed in closed form.
 const TABLE_LEN: usize = 256;
 
-/// How many points have a count above `j`, for `j` from 0, and the large counts one by one.
+/// The weight of the points that have a count above `j`, for `j` from 0, and the large counts one by
+/// one.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Exceedances {
     table: Vec<f64>,
-    large: Vec<f64>,
+    /// (count, weight)
+    large: Vec<(f64, f64)>,
 }
 
 impl Exceedances {
@@ -20,17 +22,17 @@ impl Exceedances {
     pub fn fill(&mut self, counts: &[f64], weights: &[f64]) {
         self.table.clear();
         self.large.clear();
-        for (&y, _) in counts.iter().zip(weights).filter(|(_, w)| **w > 0.0) {
+        for (&y, &weight) in counts.iter().zip(weights).filter(|(_, w)| **w > 0.0) {
             let within = (y as usize).min(TABLE_LEN);
             if self.table.len() <= within {
                 self.table.resize(within + 1, 0.0);
             }
-            self.table[within] += 1.0;
+            self.table[within] += weight;
             if y > TABLE_LEN as f64 {
-                self.large.push(y);
+                self.large.push((y, weight));
             }
         }
-        // From the number of points with a capped count of j to those above j.
+        // From the weight of the points with a capped count of j to those above j.
         let mut above = 0.0;
         for value in self.table.iter_mut().rev() {
             let at = *value;
@@ -50,10 +52,10 @@ impl Exceedances {
             first += n * ratio;
             second -= n * ratio * ratio;
         }
-        for &y in &self.large {
+        for &(y, weight) in &self.large {
             let (f, s) = sum_beyond_table(alpha, y);
-            first += f;
-            second += s;
+            first += weight * f;
+            second += weight * s;
         }
         (first, second)
     }

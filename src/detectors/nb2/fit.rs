@@ -18,19 +18,17 @@ use super::{
     design::Design,
     model::{Estimate, FitFailure, MAX_LN_MEAN, Observed, Prior, Regression, Workspace},
     params::Nb2Params,
+    regimes::{RegimeRoom, Regimes, cell},
 };
 use serde::{Deserialize, Serialize};
 
-use crate::math::{linalg::quadratic_form, nb::NegativeBinomial};
+use crate::math::linalg::quadratic_form;
 
 /// Newton steps of a fit that leaves a block out.
 const REFINE_STEPS: usize = 2;
 
-/// A run of masked steps grows over neighbours with a p-value up to this, on the same side, …
-const GROW_P: f64 = 0.2;
-
-/// … and over single steps that are not.
-const GROW_OVER: usize = 1;
+/// Blocks of a cross-fit at most.
+const MAX_BLOCKS: usize = 16;
 
 /// At least this share of the usable steps stays in the fit, whatever looks extreme.
 const MIN_USED_SHARE: f64 = 0.7;
@@ -68,6 +66,10 @@ pub struct Nb2Fit {
     pub covariance: Vec<f64>,
     /// What cross-fitting adds to every predictive dispersion.
     pub excess_dispersion: f64,
+    /// Fisher's information on the log of the dispersion.
+    pub dispersion_information: f64,
+    /// The step after the last one learnt from, counted from the model's origin.
+    pub until: usize,
 }
 
 impl Nb2Fit {
@@ -84,7 +86,7 @@ impl Nb2Fit {
 }
 
 /// The dispersion of a count whose mean is itself uncertain, with the relative variance `variance`.
-fn widened(alpha: f64, variance: f64) -> f64 {
+pub(super) fn widened(alpha: f64, variance: f64) -> f64 {
     (alpha + variance * (1.0 + alpha)).min(1e6)
 }
 
@@ -93,6 +95,8 @@ fn widened(alpha: f64, variance: f64) -> f64 {
 pub(super) struct Counts {
     /// Whole numbers; 0 where nothing is observed.
     pub values: Vec<f64>,
+    /// 1 where observed.
+    pub observed: Vec<f64>,
     /// 1 where observed and allowed.
     pub allowed: Vec<f64>,
     /// First and one past the last step with an observation.
@@ -102,13 +106,16 @@ pub(super) struct Counts {
 impl Counts {
     /// Takes over `values` (NaN = missing; negative or infinite = not a count, so missing too).
     pub fn fill(&mut self, values: impl Iterator<Item = f64>, allows: impl Fn(usize) -> bool) {
-        self.values.clear();
-        self.allowed.clear();
+        for cells in [&mut self.values, &mut self.observed, &mut self.allowed] {
+            cells.clear();
+        }
         let (mut first, mut end) = (usize::MAX, 0);
         for (t, y) in values.enumerate() {
             let observed = is_count(y);
+            let one_if = |holds: bool| f64::from(u8::from(holds));
             self.values.push(if observed { y.round() } else { 0.0 });
-            self.allowed.push(if observed && allows(t) { 1.0 } else { 0.0 });
+            self.observed.push(one_if(observed));
+            self.allowed.push(one_if(observed && allows(t)));
             if observed {
                 first = first.min(t);
                 end = t + 1;
@@ -120,6 +127,11 @@ impl Counts {
     /// Number of steps that a fit may use.
     pub fn n_allowed(&self) -> usize {
         self.allowed.iter().filter(|w| **w > 0.0).count()
+    }
+
+    /// Events in the steps that a fit may use.
+    pub fn n_events(&self) -> f64 {
+        self.values.iter().zip(&self.allowed).map(|(y, allowed)| y * allowed).sum()
     }
 
     /// Steps from the first to the last that a fit may use.
@@ -142,18 +154,18 @@ pub(super) struct Fitter<'a> {
     pub fourier_k: usize,
     pub design: &'a Design,
     pub prior: &'a Prior,
-    /// `ln(mask_p)`.
-    pub ln_mask_p: f64,
+    pub regimes: &'a Regimes,
 }
 
 /// The room that a [`Fitter`] works in, reused from series to series.
 #[derive(Debug)]
 pub(super) struct Room {
-    work: Workspace,
-    used: Vec<f64>,
+    pub work: Workspace,
+    /// 1 for the steps that the last fit used; less for those that it has begun to forget.
+    pub used: Vec<f64>,
     fold: Vec<f64>,
-    row: Vec<f64>,
-    extremes: Vec<(f64, i8)>,
+    pub row: Vec<f64>,
+    pub regimes: RegimeRoom,
     /// Cross-fitted, for every step of the last series' span; NaN outside.
     pub predictions: Vec<Prediction>,
 }
@@ -166,18 +178,19 @@ impl Room {
             used: vec![0.0; n],
             fold: vec![0.0; n],
             row: vec![0.0; design.n_columns],
-            extremes: vec![(0.0, 0); n],
+            regimes: RegimeRoom::default(),
             predictions: vec![Prediction::NONE; n],
         }
     }
 }
 
 impl Fitter<'_> {
-    fn regression(&self) -> Regression<'_> {
+    pub fn regression(&self) -> Regression<'_> {
         Regression { design: self.design, prior: self.prior, dispersion: self.params.dispersion }
     }
 
-    /// Fits one series; `cross_fitted` predictions are left in `room`.
+    /// Fits one series. Cross-fitted predictions and the regimes under them are left in `room` if
+    /// asked for, or if masking needs them.
     pub fn fit(
         &self,
         counts: &Counts,
@@ -194,8 +207,9 @@ impl Fitter<'_> {
             let estimate = self.regression().fit(used, start, &mut room.work)?;
             if cross {
                 self.cross_fit(counts, &estimate, room);
+                self.find_regimes(counts, room);
             }
-            if round == self.params.mask_rounds || !self.mask_most_extreme(counts, room) {
+            if round == self.params.mask_rounds || !self.mask_events(counts, room) {
                 break estimate;
             }
             round += 1;
@@ -212,10 +226,21 @@ impl Fitter<'_> {
             for prediction in &mut room.predictions {
                 prediction.dispersion += excess_dispersion;
             }
+            if excess_dispersion > 0.0 {
+                self.find_regimes(counts, room);
+            }
         }
+        self.regression().predict(&estimate, &mut room.work);
         let Estimate { beta: coefficients, dispersion } = estimate;
-        let fourier_k = self.fourier_k;
-        Ok(Nb2Fit { fourier_k, coefficients, dispersion, covariance, excess_dispersion })
+        Ok(Nb2Fit {
+            fourier_k: self.fourier_k,
+            coefficients,
+            dispersion,
+            covariance,
+            excess_dispersion,
+            dispersion_information: ln_dispersion_information(dispersion, room),
+            until: counts.allowed.iter().rposition(|w| *w > 0.0).map_or(0, |last| last + 1),
+        })
     }
 
     /// Predicts every step of the span from a fit without its block. A block whose fit fails
@@ -223,7 +248,9 @@ impl Fitter<'_> {
     fn cross_fit(&self, counts: &Counts, full: &Estimate, room: &mut Room) {
         let span = counts.span.clone();
         // What is left out may be a third of the history at most.
-        let block = self.params.block_steps.min(span.len().div_ceil(3).max(1));
+        // A long history is cut into no more than so many blocks: the rest knows the season anyway.
+        let block = self.params.block_steps.max(span.len().div_ceil(MAX_BLOCKS));
+        let block = block.min(span.len().div_ceil(3).max(1));
         let guard = self.params.guard_steps.min((span.len() / 3).saturating_sub(block) / 2);
         for start in span.clone().step_by(block) {
             let end = (start + block).min(span.end);
@@ -264,64 +291,46 @@ impl Fitter<'_> {
         Ok(())
     }
 
-    /// Takes the run around the most extreme step out of `room.used`; false when no step is
-    /// extreme enough, or nothing more may be taken.
-    fn mask_most_extreme(&self, counts: &Counts, room: &mut Room) -> bool {
-        let span = counts.span.clone();
-        let mut worst: Option<usize> = None;
-        for t in span.clone() {
-            let Prediction { mean, dispersion } = room.predictions[t];
-            room.extremes[t] = NegativeBinomial::new(mean, dispersion)
-                .filter(|_| counts.allowed[t] > 0.0)
-                .map_or((0.0, 0), |model| model.tails(counts.values[t]).ln_two_sided());
-            let ln_p = room.extremes[t].0;
-            if room.used[t] > 0.0
-                && ln_p <= self.ln_mask_p
-                && worst.is_none_or(|worst| ln_p < room.extremes[worst].0)
-            {
-                worst = Some(t);
-            }
+    /// Takes the steps that more likely than not lie in an event out of `room.used`; false when
+    /// that changes nothing.
+    fn mask_events(&self, counts: &Counts, room: &mut Room) -> bool {
+        self.find_regimes(counts, room);
+        let least = MIN_USED_SHARE * counts.n_allowed() as f64;
+        let inside = |t: usize| counts.allowed[t] > 0.0 && room.regimes.odds[t].ln_odds > 0.0;
+        let mut worst: Vec<usize> = counts.span.clone().filter(|&t| inside(t)).collect();
+        worst.sort_by(|a, b| {
+            room.regimes.odds[*b].ln_odds.total_cmp(&room.regimes.odds[*a].ln_odds)
+        });
+        worst.truncate((counts.n_allowed() as f64 - least) as usize);
+        room.fold.copy_from_slice(&counts.allowed);
+        for t in worst {
+            room.fold[t] = 0.0;
         }
-        let Some(worst) = worst else { return false };
-        let run = run_around(&room.extremes, worst, span);
-        let taken = room.used[run.clone()].iter().sum::<f64>();
-        let left = room.used.iter().sum::<f64>() - taken;
-        if left < MIN_USED_SHARE * counts.n_allowed() as f64 {
-            return false;
-        }
-        room.used[run].fill(0.0);
-        true
+        let changed = room.fold != room.used;
+        room.used.copy_from_slice(&room.fold);
+        changed
+    }
+
+    /// The regimes of all steps under the predictions, into `room.regimes`. A forbidden step tells
+    /// nothing about its neighbours.
+    pub fn find_regimes(&self, counts: &Counts, room: &mut Room) {
+        let predictions = &room.predictions;
+        let cells = (0..predictions.len()).map(|t| {
+            let Prediction { mean, dispersion } = predictions[t];
+            cell(counts.values[t], mean, dispersion).filter(|_| counts.allowed[t] > 0.0)
+        });
+        self.regimes.smooth(cells, &mut room.regimes);
     }
 }
 
-fn data<'a>(counts: &'a Counts, used: &'a [f64]) -> Observed<'a> {
+pub(super) fn data<'a>(counts: &'a Counts, used: &'a [f64]) -> Observed<'a> {
     Observed { counts: &counts.values, used }
 }
 
-/// The steps around `worst` that lie on its side with a p-value up to [`GROW_P`].
-fn run_around(
-    extremes: &[(f64, i8)],
-    worst: usize,
-    span: std::ops::Range<usize>,
-) -> std::ops::Range<usize> {
-    let ln_grow = GROW_P.ln();
-    let belongs = |t: &usize| extremes[*t].0 <= ln_grow && extremes[*t].1 == extremes[worst].1;
-    let reach = |steps: &mut dyn Iterator<Item = usize>| {
-        let (mut last, mut misses) = (worst, 0);
-        for t in steps {
-            if belongs(&t) {
-                (last, misses) = (t, 0);
-            } else if misses == GROW_OVER {
-                break;
-            } else {
-                misses += 1;
-            }
-        }
-        last
-    };
-    let first = reach(&mut (span.start..worst).rev());
-    let last = reach(&mut (worst + 1..span.end));
-    first..last + 1
+/// Fisher's information on the log dispersion where counts are not tiny; there is a little more.
+fn ln_dispersion_information(alpha: f64, room: &Room) -> f64 {
+    let share = |mean: f64| alpha * mean / (1.0 + alpha * mean);
+    room.used.iter().zip(&room.work.mean).map(|(used, &mu)| used * 0.5 * share(mu).powi(2)).sum()
 }
 
 /// What has to be added to the predictive dispersions so that the cross-fitted residuals of the

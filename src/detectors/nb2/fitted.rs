@@ -6,11 +6,14 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Nb2Fit, count_metrics,
+    Nb2Fit,
     design::Terms,
+    evidence::{Steps, Witness},
     fit::Prediction,
+    job::{Job, MetricCalibration},
     params::Nb2Params,
-    score::{self, Interval},
+    regimes::{RegimeRoom, Regimes},
+    score::{self, Evidence, Rules},
 };
 use crate::{
     detectors::{
@@ -21,7 +24,7 @@ use crate::{
 };
 
 /// Layout of the checkpoint's JSON.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 /// What became of one metric of one series.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -65,8 +68,9 @@ impl Nb2Series {
 #[derive(Clone, Debug)]
 pub struct FittedNb2 {
     state: State,
-    interval: Interval,
-    uncertain: bool,
+    rules: Rules,
+    params: Nb2Params,
+    regimes: Regimes,
     index: HashMap<SeriesKey, usize>,
 }
 
@@ -82,38 +86,36 @@ struct State {
     centre: f64,
     trend: bool,
     metrics: Vec<String>,
+    /// One per metric; empty when events were not looked for.
+    calibrations: Vec<MetricCalibration>,
     series: Vec<Nb2Series>,
 }
 
 impl FittedNb2 {
-    pub(super) fn new(
-        params: &Nb2Params,
-        panel: &Panel,
-        period_steps: f64,
-        centre: f64,
-        series: Vec<Nb2Series>,
-    ) -> Self {
-        let metrics =
-            count_metrics(panel).into_iter().map(|m| panel.metrics()[m].name.clone()).collect();
+    pub(super) fn new(job: &Job<'_>, series: Vec<Nb2Series>) -> Self {
+        let panel = job.panel;
+        let name = |&metric: &usize| panel.metrics()[metric].name.clone();
         let calendar = panel.calendar();
         let state = State {
             version: VERSION,
             step: calendar.step(),
             origin: calendar.origin(),
-            period_steps,
-            centre,
-            trend: params.trend,
-            metrics,
+            period_steps: job.period,
+            centre: job.centre,
+            trend: job.params.trend,
+            metrics: job.metrics.iter().map(name).collect(),
+            calibrations: job.calibrations.clone(),
             series,
         };
-        Self::from_state(params, state)
+        Self::from_state(job.params, state)
     }
 
     fn from_state(params: &Nb2Params, state: State) -> Self {
         let index = state.series.iter().enumerate().map(|(i, s)| (s.key.clone(), i)).collect();
         Self {
-            interval: Interval::new(params.interval_level),
-            uncertain: params.parameter_uncertainty,
+            rules: Rules::new(params),
+            regimes: params.regimes(state.period_steps),
+            params: params.clone(),
             index,
             state,
         }
@@ -199,12 +201,47 @@ impl FittedNb2 {
     }
 }
 
+impl FittedNb2 {
+    /// What is known about the steps of one series, per modelled metric.
+    fn evidence(
+        &self,
+        (panel, mask, series): (&Panel, &FitMask, usize),
+        places: &[usize],
+        model: &Nb2Series,
+        (regressors, room): (&HashMap<usize, Vec<f64>>, &mut RegimeRoom),
+    ) -> Vec<Vec<Evidence>> {
+        let nothing = Evidence {
+            prediction: Prediction::NONE,
+            regime: None,
+            direction: self.params.direction,
+            event_share: self.params.event_share,
+        };
+        let of_metric = |(place, (&metric, outcome)): (usize, (&usize, &MetricOutcome))| {
+            let Some(fit) = outcome.fit() else { return vec![nothing; panel.n_times()] };
+            let witness = Witness {
+                params: &self.params,
+                regimes: &self.regimes,
+                calibration: self.state.calibrations.get(place),
+                first: -panel.calendar().offset_of(self.state.origin),
+            };
+            let steps = Steps {
+                values: panel.metric(series, metric),
+                regressors: &regressors[&fit.fourier_k],
+                normal: &|t| mask.allows(series, t),
+            };
+            witness.testify(fit, self.terms(fit.fourier_k), &steps, room)
+        };
+        places.iter().zip(&model.metrics).enumerate().map(of_metric).collect()
+    }
+}
+
 impl FittedDetector for FittedNb2 {
-    /// In sample for the steps of the training, out of sample for later ones.
+    /// In sample for the steps of the training, one step ahead (or by the fit as it stands, if
+    /// `scoring` says so) for later ones.
     fn score(
         &self,
         panel: &Panel,
-        _mask: &FitMask,
+        mask: &FitMask,
         context: &FitContext,
     ) -> Result<Scores, DetectorError> {
         let places = self.places(panel)?;
@@ -215,21 +252,17 @@ impl FittedDetector for FittedNb2 {
             score::rows(&mut scores, panel.n_metrics())
                 .into_par_iter()
                 .enumerate()
-                .map(|(series, mut row)| {
+                .map_init(RegimeRoom::default, |room, (series, mut row)| {
                     context.check_cancelled()?;
                     let Some(&known) = self.index.get(&panel.keys()[series]) else {
                         return Ok(Some("not seen in training; train again to cover it".into()));
                     };
                     let model = &self.state.series[known];
-                    let fit_of = |metric: usize| {
-                        let place = places.iter().position(|p| *p == metric)?;
-                        model.metrics.get(place)?.fit()
-                    };
-                    row.fill(panel.series(series), &places, self.interval, |t, metric| {
-                        let Some(fit) = fit_of(metric) else { return Prediction::NONE };
-                        let width = fit.coefficients.len();
-                        let rows = &regressors[&fit.fourier_k];
-                        fit.predict(&rows[t * width..(t + 1) * width], self.uncertain)
+                    let evidence =
+                        self.evidence((panel, mask, series), &places, model, (&regressors, room));
+                    row.fill(panel.series(series), &places, self.rules, |t, metric| {
+                        let place = places.iter().position(|p| *p == metric).unwrap_or(0);
+                        evidence[place][t]
                     });
                     Ok(model.failure().map(str::to_string))
                 })
@@ -267,6 +300,14 @@ impl State {
         if !(self.period_steps > 2.0 && self.period_steps.is_finite() && self.centre.is_finite()) {
             return Err("its period or centre is no valid number; train again".into());
         }
+        let curves =
+            self.calibrations.iter().flat_map(|c| [&c.history, &c.one_step_ahead]).flatten();
+        let n_curves = self.calibrations.len();
+        if !(n_curves == 0 || n_curves == self.metrics.len())
+            || !curves.into_iter().all(|c| c.is_sound())
+        {
+            return Err("its calibration is damaged; train again".into());
+        }
         let mut keys = std::collections::HashSet::new();
         for series in &self.series {
             let fits = series.metrics.iter().filter_map(MetricOutcome::fit);
@@ -290,5 +331,7 @@ impl State {
             && fit.dispersion.is_finite()
             && fit.excess_dispersion >= 0.0
             && fit.excess_dispersion.is_finite()
+            && fit.dispersion_information >= 0.0
+            && fit.dispersion_information.is_finite()
     }
 }

@@ -24,19 +24,81 @@ const MAX_ROUNDS: usize = 300;
 /// From this round on the steps are short ones.
 const CAREFUL_FROM: usize = 25;
 
+/// Below this a dispersion is on its way to 0.
+const MIN_DISPERSION: f64 = 1e-8;
+
 /// Largest dispersion that a fit answers with.
 const MAX_DISPERSION: f64 = 1e3;
 
 /// What pulls the coefficients towards plausible values.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Prior {
-    /// One precision (1 / variance) per column; 0 = flat.
+    /// One mean per column.
+    pub mean: Vec<f64>,
+    /// The inverse of the covariance, its lower triangle packed by rows; 0 = flat.
     pub precision: Vec<f64>,
     /// Adds half an event to what the intercept sees, so that a series of zeros has a finite fit.
     pub half_event: bool,
-    /// The dispersion has an exponential prior with this rate; 0 = flat. Without it a series with a
-    /// handful of events can take any dispersion.
-    pub dispersion_rate: f64,
+    pub dispersion: DispersionPrior,
+}
+
+impl Prior {
+    /// Independent coefficients around 0, with one precision (1 / variance) per column.
+    pub fn independent(precision: &[f64], half_event: bool, dispersion: DispersionPrior) -> Self {
+        let n = precision.len();
+        let mut prior = Self {
+            mean: vec![0.0; n],
+            precision: vec![0.0; n * (n + 1) / 2],
+            half_event,
+            dispersion,
+        };
+        for (j, &value) in precision.iter().enumerate() {
+            prior.precision[diagonal(j)] = value;
+        }
+        prior
+    }
+
+    /// Adds the derivative of the log density by the coefficients.
+    fn add_score(&self, beta: &[f64], out: &mut [f64]) {
+        for i in 0..beta.len() {
+            for j in 0..=i {
+                let precision = self.precision[diagonal(i) - i + j];
+                out[i] -= precision * (beta[j] - self.mean[j]);
+                if j < i {
+                    out[j] -= precision * (beta[i] - self.mean[i]);
+                }
+            }
+        }
+    }
+}
+
+/// The place of the `j`-th diagonal element in a triangle packed by rows.
+pub(super) fn diagonal(j: usize) -> usize {
+    j * (j + 3) / 2
+}
+
+/// What is known of the dispersion before a series is seen. Without it a series with a handful of
+/// events can take any dispersion.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum DispersionPrior {
+    /// Exponential with this rate; 0 = flat.
+    Exponential(f64),
+    /// The log dispersion is normal.
+    LogNormal { centre: f64, sd: f64 },
+}
+
+impl DispersionPrior {
+    /// First and second derivative of the log density by the dispersion.
+    fn derivatives(self, alpha: f64) -> (f64, f64) {
+        match self {
+            Self::Exponential(rate) => (-rate, 0.0),
+            Self::LogNormal { centre, sd } => {
+                let alpha = alpha.max(MIN_DISPERSION);
+                let distance = (alpha.ln() - centre) / (sd * sd);
+                (-distance / alpha, (distance - 1.0 / (sd * sd)) / (alpha * alpha))
+            }
+        }
+    }
 }
 
 /// How the dispersion is estimated.
@@ -107,7 +169,8 @@ pub(super) enum FitFailure {
     NotConverged,
 }
 
-/// The counts of one series, and 1 for those that a fit may use, 0 for the others.
+/// The counts of one series, and the weight of each: 1 for those that a fit may use, 0 for those
+/// that it may not, less than 1 for those that it begins to forget.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Observed<'a> {
     pub counts: &'a [f64],
@@ -224,12 +287,13 @@ impl Regression<'_> {
                 mu * inverse * if pace == Pace::Newton { share } else { share.max(1.0) };
         }
         self.design.gram(&work.weight, &mut work.gram);
-        for j in 0..self.design.n_columns {
-            let precision = self.prior.precision[j];
-            work.gram[j * (j + 1) / 2 + j] += precision;
-            work.step[j] =
-                dot(self.design.column(j), &work.residual) - precision * estimate.beta[j];
+        for (gram, precision) in work.gram.iter_mut().zip(&self.prior.precision) {
+            *gram += precision;
         }
+        for (j, step) in work.step.iter_mut().enumerate() {
+            *step = dot(self.design.column(j), &work.residual);
+        }
+        self.prior.add_score(&estimate.beta, &mut work.step);
         if self.prior.half_event {
             work.step[0] += 0.5;
         }
@@ -278,7 +342,7 @@ impl Regression<'_> {
             // Leave the boundary by a parabola through it; the expected curvature is safe there.
             let expected: f64 =
                 work.mean.iter().zip(data.used).map(|(mu, w)| w * 0.5 * mu * mu).sum();
-            return Ok((score / expected.max(1e-300)).clamp(1e-8, 1.0));
+            return Ok((score / expected.max(1e-300)).clamp(MIN_DISPERSION, 1.0));
         }
         // By ln(alpha), in which the likelihood is closer to a parabola.
         let first = alpha * score;
@@ -286,10 +350,10 @@ impl Regression<'_> {
         let step = if second < 0.0 { (-first / second).clamp(-1.5, 1.5) } else { first.signum() };
         let step = if pace == Pace::Newton { step } else { 0.5 * step };
         let next = (alpha * step.exp()).min(MAX_DISPERSION);
-        if next < 1e-8 {
+        if next < MIN_DISPERSION {
             // Heading for the boundary, if the likelihood falls from there.
             let (at_zero, _) = self.dispersion_score(data, 0.0, work)?;
-            return Ok(if at_zero <= 0.0 { 0.0 } else { 1e-8 });
+            return Ok(if at_zero <= 0.0 { 0.0 } else { MIN_DISPERSION });
         }
         Ok(next)
     }
@@ -304,19 +368,25 @@ impl Regression<'_> {
     ) -> Result<(f64, f64), FitFailure> {
         let (mut first, mut second) = work.exceedances.derivatives(alpha);
         for t in 0..work.mean.len() {
-            if data.used[t] == 0.0 {
+            let used = data.used[t];
+            if used == 0.0 {
                 work.fisher[t] = 0.0;
+                work.residual[t] = 0.0;
                 continue;
             }
             let (mu, y) = (work.mean[t], data.counts[t]);
             let z = alpha * mu;
             let share = mu / (1.0 + z);
             let (value, slope) = curvature(z, (1.0 + z).ln());
-            first += mu * mu * value - y * share;
-            second += mu * mu * mu * slope + y * share * share;
-            work.fisher[t] = share;
+            first += used * (mu * mu * value - y * share);
+            second += used * (mu * mu * mu * slope + y * share * share);
+            work.fisher[t] = used * share;
+            // Free until the coefficients' next step.
+            work.residual[t] = share;
         }
-        first -= self.prior.dispersion_rate;
+        let (f, s) = self.prior.dispersion.derivatives(alpha);
+        first += f;
+        second += s;
         if self.dispersion == Dispersion::CoxReid {
             let (f, s) = self.cox_reid(work)?;
             first += f;
@@ -326,7 +396,8 @@ impl Regression<'_> {
     }
 
     /// Derivatives of `-1/2 ln det X'WX` by the dispersion, with the Fisher weights
-    /// `W = mu / (1 + alpha mu)` in `work.fisher`, for which `dW/d alpha = -W^2`. The second one
+    /// `W = used mu / (1 + alpha mu)` in `work.fisher`, for which `dW/d alpha` is minus `W` times
+    /// `mu / (1 + alpha mu)`, which is in `work.residual`. The second one
     /// leaves out the change of the inverse, which only slows the last step a little.
     fn cox_reid(&self, work: &mut Workspace) -> Result<(f64, f64), FitFailure> {
         self.fisher_inverse(work)?;
@@ -335,10 +406,10 @@ impl Regression<'_> {
             let products = self.design.product(pair);
             let twice = if is_diagonal(pair) { 1.0 } else { 2.0 };
             let (mut squares, mut cubes) = (0.0, 0.0);
-            for (x, w) in products.iter().zip(&work.fisher) {
-                let square = w * w * x;
+            for ((x, w), share) in products.iter().zip(&work.fisher).zip(&work.residual) {
+                let square = w * share * x;
                 squares += square;
-                cubes += square * w;
+                cubes += square * share;
             }
             first += 0.5 * twice * value * squares;
             second -= twice * value * cubes;
@@ -350,8 +421,8 @@ impl Regression<'_> {
     /// `work.fisher`.
     fn fisher_inverse(&self, work: &mut Workspace) -> Result<(), FitFailure> {
         self.design.gram(&work.fisher, &mut work.gram);
-        for (j, precision) in self.prior.precision.iter().enumerate() {
-            work.gram[j * (j + 1) / 2 + j] += precision;
+        for (gram, precision) in work.gram.iter_mut().zip(&self.prior.precision) {
+            *gram += precision;
         }
         if !work.factor.factor(&work.gram) {
             return Err(FitFailure::Singular);

@@ -3,12 +3,20 @@
 use serde::{Deserialize, Serialize};
 
 pub use super::model::Dispersion;
+use super::{
+    design::Terms,
+    prequential::Moving,
+    regimes::{Direction, Regimes},
+};
 
 /// Which fit scores a point of the history.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Scoring {
-    /// A fit that left the point and its neighbours out: the point cannot hide itself.
+    /// The history by fits that left the point and its neighbours out, so that a point cannot hide
+    /// itself; what comes after the training one step ahead, by a fit that moves along.
+    Prequential,
+    /// The history as above; what comes after the training by the fit as it stands.
     CrossFitted,
     /// The fit on everything, which bends towards the anomalies that it should flag.
     InSample,
@@ -34,12 +42,21 @@ pub(super) struct Finding {
 /// | `parameter_uncertainty` | `true` | widen predictions by what the coefficients may be off, and by what cross-fitting shows they are | |
 /// | `season_sd` | 0.3 | prior standard deviation of each coefficient of the first harmonic, on the log scale; the k-th has 1/k of it; `inf` = none | above 0 |
 /// | `trend_sd` | 0.2 | prior standard deviation of the trend, log change per period; `inf` = none | above 0 |
-/// | `scoring` | `"cross_fitted"` | which fit scores the history | |
+/// | `pooling` | `true` | season, trend and dispersion borrow strength from the other keys of the pair (the series that share all id columns but the last) | |
+/// | `event_scan` | `true` | look for events of some length besides single steps; without it each count is tested alone | |
+/// | `event_share` | 0.5 | the part of the false alarms that events of some length may have; the rest is for single counts, which alone see small outbreaks on large steady counts | above 0 and below 1 |
+/// | `events_per_period` | 1 | how many events a series has in a season, about | above 0, at most 12 |
+/// | `direction` | `"both"` | which deviations count: `"above_expected"` and `"below_expected"` test one side, with more power | |
+/// | `scoring` | `"prequential"` | which fit scores what: see [`Scoring`] | |
+/// | `newest_steps` | 0 | under a cross-fitted plan: how many of the newest steps are scored one step ahead all the same; at most half of a series | |
+/// | `half_life_steps` | two periods | one step ahead: after so many steps a count weighs half; `inf` = nothing is forgotten | at least 4 |
 /// | `block_steps` | 4 | cross-fitting: steps scored by one fit | at least 1 |
 /// | `guard_steps` | 5 | cross-fitting: steps on either side of the block that the fit leaves out too; fewer on a short history | |
-/// | `mask_rounds` | 2 | how many past anomalies are taken out of the fit, one after the other | up to 20 |
-/// | `mask_p` | 0.005 | p-value from which the most extreme run of steps is taken for a past anomaly | 0 to 0.1 |
+/// | `mask_rounds` | 2 | how often steps that lie in an event are taken out and the rest is fitted again | up to 20 |
 /// | `min_steps` | 12 | a series with fewer usable steps is not modelled | at least 4 |
+/// | `min_events` | 0 | a series with fewer events in all is too sparse and not modelled | at least 0 |
+/// | `min_cases` | 0 | no alarm above the expected count with fewer cases than this, none below it with fewer expected, … | at least 0 |
+/// | `min_cases_steps` | 4 | … in so many steps up to the alarm's own | at least 1 |
 ///
 /// ```
 /// use anomalist::detectors::nb2::{Nb2, Nb2Params};
@@ -62,12 +79,22 @@ pub struct Nb2Params {
     pub parameter_uncertainty: bool,
     pub season_sd: f64,
     pub trend_sd: f64,
+    pub pooling: bool,
+    pub event_scan: bool,
+    pub event_share: f64,
+    pub events_per_period: f64,
+    pub direction: Direction,
     pub scoring: Scoring,
+    pub newest_steps: usize,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub half_life_steps: Option<f64>,
     pub block_steps: usize,
     pub guard_steps: usize,
     pub mask_rounds: usize,
-    pub mask_p: f64,
     pub min_steps: usize,
+    pub min_events: f64,
+    pub min_cases: f64,
+    pub min_cases_steps: usize,
 }
 
 impl Default for Nb2Params {
@@ -81,12 +108,21 @@ impl Default for Nb2Params {
             parameter_uncertainty: true,
             season_sd: 0.3,
             trend_sd: 0.2,
-            scoring: Scoring::CrossFitted,
+            pooling: true,
+            event_scan: true,
+            event_share: 0.5,
+            events_per_period: 1.0,
+            direction: Direction::Both,
+            scoring: Scoring::Prequential,
+            newest_steps: 0,
+            half_life_steps: None,
             block_steps: 4,
             guard_steps: 5,
             mask_rounds: 2,
-            mask_p: 0.005,
             min_steps: 12,
+            min_events: 0.0,
+            min_cases: 0.0,
+            min_cases_steps: 4,
         }
     }
 }
@@ -105,15 +141,23 @@ impl Nb2Params {
         let period = self.period_steps.unwrap_or(52.18);
         let k = self.fourier_k.unwrap_or(0);
         let level = self.interval_level;
+        let (events, share) = (self.events_per_period, self.event_share);
+        let case_steps = self.min_cases_steps as f64;
+        let half_life = self.half_life_steps.unwrap_or(f64::INFINITY);
         let rules = [
             (k <= 6, "fourier_k", k as f64, "a whole number from 0 to 6"),
             (period > 2.0 && period.is_finite(), "period_steps", period, "above 2"),
             ((0.5..1.0).contains(&level), "interval_level", level, "at least 0.5 and below 1"),
             (self.season_sd > 0.0, "season_sd", self.season_sd, "above 0 (inf for no prior)"),
             (self.trend_sd > 0.0, "trend_sd", self.trend_sd, "above 0 (inf for no prior)"),
+            (share > 0.0 && share < 1.0, "event_share", share, "above 0 and below 1"),
+            (events > 0.0 && events <= 12.0, "events_per_period", events, "above 0, at most 12"),
+            (half_life >= 4.0, "half_life_steps", half_life, "at least 4 (inf to forget nothing)"),
             (self.block_steps >= 1, "block_steps", self.block_steps as f64, "at least 1"),
             (self.mask_rounds <= 20, "mask_rounds", self.mask_rounds as f64, "at most 20"),
-            ((0.0..=0.1).contains(&self.mask_p), "mask_p", self.mask_p, "from 0 to 0.1"),
+            (self.min_events >= 0.0, "min_events", self.min_events, "at least 0"),
+            (self.min_cases >= 0.0, "min_cases", self.min_cases, "at least 0"),
+            (case_steps >= 1.0, "min_cases_steps", case_steps, "at least 1"),
             (self.min_steps >= 4, "min_steps", self.min_steps as f64, "at least 4"),
         ];
         rules
@@ -121,6 +165,23 @@ impl Nb2Params {
             .filter(|(valid, ..)| !valid)
             .map(|(_, key, value, expected)| Finding { key, value, expected })
             .collect()
+    }
+
+    /// The regimes that events are looked for with, `period` steps a season.
+    pub(super) fn regimes(&self, period: f64) -> Regimes {
+        Regimes::new(self.events_per_period / period, self.direction)
+    }
+
+    /// How a fit with these terms moves on, one step at a time.
+    pub(super) fn moving<'a>(&self, terms: Terms, regimes: &'a Regimes) -> Moving<'a> {
+        let half_life = self.half_life_steps.unwrap_or(2.0 * terms.period);
+        Moving {
+            terms,
+            regimes,
+            dispersion: self.dispersion,
+            uncertain: self.parameter_uncertainty,
+            keep: 0.5f64.powf(1.0 / half_life),
+        }
     }
 
     /// Harmonics for a history of so many steps.
@@ -161,11 +222,18 @@ mod tests {
         wrong(|p| p.interval_level = f64::NAN, "interval_level");
         wrong(|p| p.season_sd = f64::NAN, "season_sd");
         wrong(|p| p.trend_sd = 0.0, "trend_sd");
+        wrong(|p| p.event_share = 1.0, "event_share");
+        wrong(|p| p.event_share = f64::NAN, "event_share");
+        wrong(|p| p.events_per_period = 0.0, "events_per_period");
+        wrong(|p| p.events_per_period = f64::NAN, "events_per_period");
+        wrong(|p| p.half_life_steps = Some(3.9), "half_life_steps");
+        wrong(|p| p.half_life_steps = Some(f64::NAN), "half_life_steps");
         wrong(|p| p.block_steps = 0, "block_steps");
         wrong(|p| p.mask_rounds = 21, "mask_rounds");
-        wrong(|p| p.mask_p = 0.2, "mask_p");
-        wrong(|p| p.mask_p = f64::NAN, "mask_p");
         wrong(|p| p.min_steps = 3, "min_steps");
+        wrong(|p| p.min_events = f64::NAN, "min_events");
+        wrong(|p| p.min_cases = -1.0, "min_cases");
+        wrong(|p| p.min_cases_steps = 0, "min_cases_steps");
         let flat = Nb2Params {
             season_sd: f64::INFINITY,
             trend_sd: f64::INFINITY,

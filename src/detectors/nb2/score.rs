@@ -5,23 +5,110 @@
 //! tails never underflow, so it keeps rising however far out a count lies. Where several metrics
 //! are counts, the smallest p-value times their number is a valid p-value of them all (Bonferroni).
 
-use super::fit::{Prediction, is_count};
+use super::{
+    fit::{Prediction, is_count},
+    params::Nb2Params,
+    regimes::Direction,
+};
 use crate::{
     detectors::Scores,
     math::{nb::NegativeBinomial, special::normal_quantile},
 };
 
+/// The share of the nominal false alarms that is given to the two tests of a cell, its event and its
+/// count: the smaller of their p-values, each over its part, is a valid p-value (weighted
+/// Bonferroni). The rest is kept for the normal steps at the edges of events.
+const NOMINAL_SHARE: f64 = 0.9;
+
 /// The interval's level, with what every cell needs of it.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Interval {
+struct Interval {
     tail: f64,
     z: f64,
 }
 
 impl Interval {
-    pub fn new(level: f64) -> Self {
+    fn new(level: f64) -> Self {
         let tail = (1.0 - level) / 2.0;
         Self { tail, z: normal_quantile(tail) }
+    }
+}
+
+/// How the cells of a panel are judged.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Rules {
+    interval: Interval,
+    /// An alarm needs so many cases …
+    min_cases: f64,
+    /// … in so many steps, up to and with its own.
+    min_cases_steps: usize,
+}
+
+impl Rules {
+    pub fn new(params: &Nb2Params) -> Self {
+        Self {
+            interval: Interval::new(params.interval_level),
+            min_cases: params.min_cases,
+            min_cases_steps: params.min_cases_steps,
+        }
+    }
+
+    /// True for an alarm on so few cases that nobody would act on it: observed ones above the
+    /// expected count, expected ones below it.
+    fn silences(&self, side: i8, (observed, expected): (f64, f64)) -> bool {
+        self.min_cases > if side > 0 { observed } else { expected }
+    }
+}
+
+/// Sums of observed and expected counts over the newest steps, per metric.
+#[derive(Debug, Default)]
+struct Recent(Vec<std::collections::VecDeque<(f64, f64)>>);
+
+impl Recent {
+    fn new(n_metrics: usize) -> Self {
+        Self(vec![std::collections::VecDeque::new(); n_metrics])
+    }
+
+    fn push(&mut self, metric: usize, cell: (f64, f64), steps: usize) -> (f64, f64) {
+        let cells = &mut self.0[metric];
+        cells.push_back(cell);
+        if cells.len() > steps {
+            cells.pop_front();
+        }
+        cells.iter().fold((0.0, 0.0), |sum, cell| (sum.0 + cell.0, sum.1 + cell.1))
+    }
+}
+
+/// What is known about one cell.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Evidence {
+    pub prediction: Prediction,
+    /// From the odds that the step lies in an event: log p-value and side.
+    pub regime: Option<(f64, i8)>,
+    /// Which deviations count.
+    pub direction: Direction,
+    /// The part of the false alarms that events may have beside single counts.
+    pub event_share: f64,
+}
+
+impl Evidence {
+    /// The log p-value of the count `y` and its side; `None` without a prediction.
+    fn test(&self, y: f64) -> Option<(NegativeBinomial, f64, i8)> {
+        let Prediction { mean, dispersion } = self.prediction;
+        let model = NegativeBinomial::new(mean, dispersion)?;
+        let tails = model.tails(y);
+        let (ln_two_sided, side) = tails.ln_two_sided();
+        let point = match self.direction {
+            Direction::Both => (ln_two_sided, side),
+            Direction::AboveExpected => (tails.ln_upper, side),
+            Direction::BelowExpected => (tails.ln_lower, side),
+        };
+        let Some(regime) = self.regime else { return Some((model, point.0, point.1)) };
+        let share = NOMINAL_SHARE * self.event_share;
+        let event = (regime.0 - share.ln(), regime.1);
+        let point = (point.0 - (NOMINAL_SHARE - share).ln(), point.1);
+        let (ln_p, side) = if event.0 < point.0 { event } else { point };
+        Some((model, ln_p.min(0.0), side))
     }
 }
 
@@ -90,17 +177,19 @@ fn flat<T>(cells: Option<&mut [T]>) -> &mut [T] {
 }
 
 impl Row<'_> {
-    /// Tests `observed[time, metric]` against `predicted(time, metric)`; `metrics` lists those that
-    /// are modelled.
+    /// Tests `observed[time, metric]` by `evidence(time, metric)`; `metrics` lists those that are
+    /// modelled.
     pub fn fill(
         &mut self,
         observed: ndarray::ArrayView2<'_, f64>,
         metrics: &[usize],
-        interval: Interval,
-        mut predicted: impl FnMut(usize, usize) -> Prediction,
+        rules: Rules,
+        mut evidence: impl FnMut(usize, usize) -> Evidence,
     ) {
         let n_metrics = observed.ncols();
         let mut tests: Vec<(usize, f64, i8)> = Vec::with_capacity(metrics.len());
+        let mut recent = Recent::new(n_metrics);
+        let Interval { tail, z } = rules.interval;
         for t in 0..observed.nrows() {
             tests.clear();
             for &metric in metrics {
@@ -108,14 +197,14 @@ impl Row<'_> {
                 if !is_count(y) {
                     continue;
                 }
-                let Prediction { mean, dispersion } = predicted(t, metric);
-                let Some(model) = NegativeBinomial::new(mean, dispersion) else { continue };
-                let (ln_p, direction) = model.tails(y).ln_two_sided();
-                let (lower, upper) = model.interval_at(interval.tail, interval.z);
+                let Some((model, ln_p, direction)) = evidence(t, metric).test(y) else { continue };
+                let (lower, upper) = model.interval_at(tail, z);
                 let cell = t * n_metrics + metric;
-                self.expected[cell] = mean;
+                self.expected[cell] = model.mean();
                 self.lower[cell] = lower;
                 self.upper[cell] = upper;
+                let cases = recent.push(metric, (y, model.mean()), rules.min_cases_steps);
+                let ln_p = if rules.silences(direction, cases) { 0.0 } else { ln_p };
                 tests.push((metric, ln_p, direction));
             }
             self.combine(t, n_metrics, &tests);

@@ -28,7 +28,7 @@ use crate::{
         Detector, DetectorError, DetectorName, DetectorState, FitContext, FitMask, FittedDetector,
         Scores, ScoringPlan, SeriesFailure,
     },
-    features::tails::{ln_poisson_predictive_two_sided, ln_student_two_sided},
+    math::{nb::NegativeBinomial, student::ln_student_two_sided},
     panel::{MetricKind, Panel},
 };
 
@@ -95,12 +95,8 @@ impl RollingDetector {
     /// # Errors
     /// [`DetectorError::Parameter`] for the first parameter that is out of its range.
     pub fn new(params: RollingParams) -> Result<Self, DetectorError> {
-        match params.problems().into_iter().next() {
-            None => Ok(Self { params }),
-            Some((parameter, value, expected)) => {
-                Err(DetectorError::Parameter { detector: NAME, parameter, value, expected })
-            }
-        }
+        DetectorError::first_of(NAME, params.problems())?;
+        Ok(Self { params })
     }
 }
 
@@ -137,13 +133,11 @@ impl Detector for RollingDetector {
         state: DetectorState,
         _context: &FitContext,
     ) -> Result<Box<dyn FittedDetector>, DetectorError> {
-        let wrong = |reason| DetectorError::State { detector: NAME, reason };
-        let fitted: FittedRolling =
-            serde_json::from_value(state.json).map_err(|e| wrong(e.to_string()))?;
-        match fitted.params.check().into_iter().next() {
-            Some((name, rule)) => Err(wrong(format!("`{name}` {rule}; train again"))),
-            None => Ok(Box::new(fitted)),
-        }
+        let defect = |fitted: &FittedRolling| {
+            let problem = fitted.params.check().into_iter().next();
+            problem.map(|(name, rule)| format!("`{name}` {rule}"))
+        };
+        Ok(Box::new(state.read(NAME, defect)?))
     }
 }
 
@@ -285,6 +279,15 @@ fn judgement(
     Some(Judgement { mean, sd, verdict })
 }
 
+/// Natural log of the two-sided p-value (twice the smaller tail, at most 1) of a count `x`, when `n`
+/// counts of the same rate came to `sum`: the predictive distribution of a Poisson count under
+/// Jeffreys' prior, a negative binomial of size `sum + 1/2` and mean `(sum + 1/2) / n`.
+fn ln_poisson_predictive_two_sided(x: f64, sum: f64, n: f64) -> f64 {
+    let size = sum + 0.5;
+    let predictive = NegativeBinomial::new(size / n, size.recip());
+    predictive.map_or(f64::NAN, |predictive| predictive.tails(x.round()).ln_two_sided().0)
+}
+
 impl FittedDetector for FittedRolling {
     fn score(
         &self,
@@ -297,9 +300,7 @@ impl FittedDetector for FittedRolling {
     }
 
     fn state(&self) -> Result<DetectorState, DetectorError> {
-        let json = serde_json::to_value(self)
-            .map_err(|e| DetectorError::State { detector: NAME, reason: e.to_string() })?;
-        Ok(DetectorState { json, weights: None })
+        DetectorState::of(NAME, self)
     }
 
     fn as_any(&self) -> &dyn std::any::Any {

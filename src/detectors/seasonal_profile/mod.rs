@@ -88,12 +88,8 @@ impl SeasonalProfileDetector {
     /// # Errors
     /// [`DetectorError::Parameter`] for the first parameter that is out of its range.
     pub fn new(params: SeasonalProfileParams) -> Result<Self, DetectorError> {
-        match params.problems().into_iter().next() {
-            None => Ok(Self { params }),
-            Some((parameter, value, expected)) => {
-                Err(DetectorError::Parameter { detector: NAME, parameter, value, expected })
-            }
-        }
+        DetectorError::first_of(NAME, params.problems())?;
+        Ok(Self { params })
     }
 
     /// Fits on the cells of `mask`; the residuals that come back take their levels from `levels`.
@@ -163,13 +159,7 @@ impl Detector for SeasonalProfileDetector {
         state: DetectorState,
         _context: &FitContext,
     ) -> Result<Box<dyn FittedDetector>, DetectorError> {
-        let wrong = |reason| DetectorError::State { detector: NAME, reason };
-        let fitted: FittedSeasonalProfile =
-            serde_json::from_value(state.json).map_err(|e| wrong(e.to_string()))?;
-        match fitted.defect() {
-            Some(reason) => Err(wrong(format!("{reason}; train again to write a sound one"))),
-            None => Ok(Box::new(fitted)),
-        }
+        Ok(Box::new(state.read(NAME, FittedSeasonalProfile::defect)?))
     }
 }
 
@@ -224,9 +214,7 @@ impl FittedDetector for FittedSeasonalProfile {
     }
 
     fn state(&self) -> Result<DetectorState, DetectorError> {
-        let json = serde_json::to_value(self)
-            .map_err(|e| DetectorError::State { detector: NAME, reason: e.to_string() })?;
-        Ok(DetectorState { json, weights: None })
+        DetectorState::of(NAME, self)
     }
 
     fn as_any(&self) -> &dyn std::any::Any {

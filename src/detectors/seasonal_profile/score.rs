@@ -2,13 +2,14 @@
 
 use std::ops::Range;
 
-use ndarray::{Array2, Array3, Axis, s};
+use ndarray::{Array2, Array3, Axis};
 use rayon::prelude::*;
 
 use super::FittedSeasonalProfile;
 use crate::{
     detectors::{Scores, SeriesFailure},
-    features::{robust, seasonal::Residuals},
+    features::seasonal::Residuals,
+    math::robust,
     panel::Panel,
 };
 
@@ -64,28 +65,7 @@ pub(super) fn combine(
     scores: &mut Scores,
 ) {
     let top = strongest_widths(fitted, panel, residuals);
-    let (n, _, metrics) = top.dim();
-    let mut share = (metrics > 1).then(|| Array3::<f32>::zeros(top.dim()));
-    for series in 0..n {
-        for time in at.clone() {
-            let cells = top.slice(s![series, time, ..]);
-            let known = || cells.iter().enumerate().filter(|(_, z)| !z.is_nan());
-            let Some((_, &most)) = known().max_by(|a, b| a.1.abs().total_cmp(&b.1.abs())) else {
-                continue;
-            };
-            scores.score[[series, time]] = most.abs();
-            scores.direction[[series, time]] = if most == 0.0 { 0 } else { most.signum() as i8 };
-            if let Some(share) = &mut share {
-                let total: f64 = known().map(|(_, z)| (z / most).powi(2)).sum();
-                for (metric, z) in known() {
-                    let even = 1.0 / known().count() as f64;
-                    let part = if most == 0.0 { even } else { (z / most).powi(2) / total };
-                    share[[series, time, metric]] = part as f32;
-                }
-            }
-        }
-    }
-    scores.metric_share = share;
+    scores.take_strongest(&top, at);
 }
 
 /// The strongest evidence of each metric over all widths, with its sign.

@@ -7,8 +7,7 @@ use crate::{
     panel::{Calendar, Level, Metric, MetricKind, SeriesKey, Step},
 };
 
-#[path = "../../../benches/support/funnel.rs"]
-mod funnel;
+use crate::detectors::funnel;
 
 /// Where the scored part of 90 days begins.
 const SPLIT: usize = 1_296;

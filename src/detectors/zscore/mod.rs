@@ -17,7 +17,7 @@ use crate::{
         Detector, DetectorError, DetectorName, DetectorState, FitContext, FitMask, FittedDetector,
         Scores, SeriesFailure,
     },
-    features::{robust, tails::normal_quantile},
+    math::{robust, special::normal_quantile},
     panel::{Panel, SeriesKey},
 };
 
@@ -84,15 +84,11 @@ impl ZscoreDetector {
     /// # Errors
     /// [`DetectorError::Parameter`] when the interval level is out of its range.
     pub fn new(params: ZscoreParams) -> Result<Self, DetectorError> {
-        if params.check().is_empty() {
-            return Ok(Self { params });
-        }
-        Err(DetectorError::Parameter {
-            detector: NAME,
-            parameter: "interval_level",
-            value: params.interval_level.to_string(),
-            expected: "at least 0.5 and below 1",
-        })
+        let level = params.interval_level;
+        let problem = ("interval_level", level.to_string(), "at least 0.5 and below 1");
+        let wrong = !params.check().is_empty();
+        DetectorError::first_of(NAME, wrong.then_some(problem).into_iter().collect())?;
+        Ok(Self { params })
     }
 }
 
@@ -161,13 +157,8 @@ impl Detector for ZscoreDetector {
         state: DetectorState,
         _context: &FitContext,
     ) -> Result<Box<dyn FittedDetector>, DetectorError> {
-        let wrong = |reason| DetectorError::State { detector: NAME, reason };
-        let fitted: FittedZscore =
-            serde_json::from_value(state.json).map_err(|e| wrong(e.to_string()))?;
-        match fitted.defect() {
-            Some(reason) => Err(wrong(format!("{reason}; train again to write a sound one"))),
-            None => Ok(Box::new(fitted)),
-        }
+        let defect = |fitted: &FittedZscore| fitted.defect().map(str::to_string);
+        Ok(Box::new(state.read(NAME, defect)?))
     }
 }
 
@@ -235,7 +226,7 @@ impl FittedDetector for FittedZscore {
             }
         }
         let mut scores = Scores::empty(NAME, panel);
-        strongest_metric(&z, &mut scores);
+        scores.take_strongest(&z, 0..panel.n_times());
         scores.expected = Some(expected);
         scores.lower = Some(lower);
         scores.upper = Some(upper);
@@ -254,40 +245,12 @@ impl FittedDetector for FittedZscore {
     }
 
     fn state(&self) -> Result<DetectorState, DetectorError> {
-        let json = serde_json::to_value(self)
-            .map_err(|e| DetectorError::State { detector: NAME, reason: e.to_string() })?;
-        Ok(DetectorState { json, weights: None })
+        DetectorState::of(NAME, self)
     }
 
     fn as_any(&self) -> &dyn std::any::Any {
         self
     }
-}
-
-/// Score, direction and shares from the metric that deviates most.
-fn strongest_metric(z: &Array3<f64>, scores: &mut Scores) {
-    let (n, times, metrics) = z.dim();
-    let mut share = (metrics > 1).then(|| Array3::<f32>::zeros(z.dim()));
-    for series in 0..n {
-        for time in 0..times {
-            let cells = z.slice(ndarray::s![series, time, ..]);
-            let known = || cells.iter().enumerate().filter(|(_, z)| !z.is_nan());
-            let Some((_, &top)) = known().max_by(|a, b| a.1.abs().total_cmp(&b.1.abs())) else {
-                continue;
-            };
-            scores.score[[series, time]] = top.abs();
-            scores.direction[[series, time]] = if top == 0.0 { 0 } else { top.signum() as i8 };
-            if let Some(share) = &mut share {
-                let total: f64 = known().map(|(_, z)| z * z).sum();
-                for (metric, z) in known() {
-                    let part =
-                        if total > 0.0 { z * z / total } else { 1.0 / known().count() as f64 };
-                    share[[series, time, metric]] = part as f32;
-                }
-            }
-        }
-    }
-    scores.metric_share = share;
 }
 
 #[cfg(test)]

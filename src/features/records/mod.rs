@@ -138,12 +138,12 @@ impl RecordFeatures {
         fitted.burst = BurstScale::fit(&fitted.deviates(&numbers, &places), n);
         let mut mismatches = fitted.mismatches(training, &numbers);
         mismatches.retain(|x| x.is_finite());
-        fitted.mismatch_floor = quantile(&mismatches, MISMATCH_FLOOR_SHARE).unwrap_or(0.0);
+        fitted.mismatch_floor = quantile(&mut mismatches, MISMATCH_FLOOR_SHARE).unwrap_or(0.0);
         let raw = fitted.transform(training, &mut BurstState::default()).values;
         fitted.softening = fitted
             .oddness()
             .into_iter()
-            .map(|column| Softening::fit(&raw.column(column).to_vec()))
+            .map(|column| Softening::fit(&mut raw.column(column).to_vec()))
             .collect();
         Ok(fitted)
     }

@@ -70,7 +70,8 @@ impl Softening {
     /// How many units the scale has.
     const MOST: f64 = 6.0;
 
-    pub(super) fn fit(values: &[f64]) -> Self {
+    /// `values` are reordered.
+    pub(super) fn fit(values: &mut [f64]) -> Self {
         let centre = quantile(values, 0.5).unwrap_or(0.0);
         let unit = quantile(values, 0.9).unwrap_or(0.0) - centre;
         Self { centre, unit: if unit > 1e-9 { unit } else { 1.0 } }

@@ -11,7 +11,7 @@ use super::{
     tables::{Points, Table, means, medians, merge_nested, wave},
 };
 use crate::{
-    features::robust::{median, quantile, winsorised_variance},
+    math::robust::{median, quantile, winsorised_variance},
     panel::{MetricKind, Step},
 };
 
@@ -383,7 +383,7 @@ impl<'a> Work<'a> {
         // Fewer than a hundred residuals have no tail to speak of.
         if z.len() >= 100 {
             for (tail, level) in profile.tails.iter_mut().zip(TAIL_LEVELS) {
-                let normal = crate::features::tails::normal_quantile(0.5 * (1.0 + level));
+                let normal = crate::math::special::normal_quantile(0.5 * (1.0 + level));
                 *tail = (quantile(&mut z, level).unwrap_or(normal) / normal).clamp(1.0, 1e3);
             }
         }

@@ -4,7 +4,7 @@
 //! cycle is a robust mean over the cycles before it, never of the cycle itself. A deviation shorter
 //! than half the window therefore stays visible, and a longer one becomes the new normal.
 
-use crate::features::robust::{MAD_TO_SD, median};
+use crate::math::robust::{MAD_TO_SD, median};
 
 /// One cycle's estimate of the level, and its precision (inverse variance).
 #[derive(Clone, Copy, Debug)]

@@ -7,7 +7,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::features::robust::winsorised_variance;
+use crate::math::robust::winsorised_variance;
 
 /// Residuals stay finite however wild the input.
 pub(super) const MAX_Z: f64 = 1e6;

@@ -13,7 +13,7 @@ use super::{
     noise::{Noise, Pool},
     size_of,
 };
-use crate::{features::tails::normal_quantile, panel::Panel};
+use crate::{math::special::normal_quantile, panel::Panel};
 
 /// What is needed to go back from a residual to a value.
 #[derive(Clone, Copy, Debug)]

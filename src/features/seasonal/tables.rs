@@ -7,7 +7,7 @@
 //! (a weekly season that is not there vanishes).
 
 use super::clock::Season;
-use crate::{features::robust::median, panel::Step};
+use crate::{math::robust::median, panel::Step};
 
 /// Residuals to learn slot effects from; all slices have the same length.
 pub(super) struct Points<'a> {

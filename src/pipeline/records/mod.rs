@@ -439,7 +439,9 @@ fn level_summary() -> LevelSummary {
         fallbacks: Vec::new(),
         skipped: Default::default(),
         training: None,
+        rules: Vec::new(),
         calibration: Vec::new(),
         quality: Vec::new(),
+        metrics: Default::default(),
     }
 }

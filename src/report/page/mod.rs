@@ -6,10 +6,13 @@
 //! [`text`], through the JSON (where `<` is escaped, and which the script only ever
 //! sets as text), or through the SVG backend's own escaping.
 
+mod compare;
 mod sections;
 mod table;
 
 use std::{fmt::Write as _, fs, path::Path};
+
+pub use compare::compare_page;
 
 use crate::{
     ensemble::{AnomalyType, Severity},
@@ -44,16 +47,7 @@ pub fn write_page(data: &ReportData, path: &Path) -> Result<(), ReportError> {
 pub fn page(data: &ReportData) -> Result<String, ReportError> {
     let title = if data.title.is_empty() { "Anomaly report" } else { &data.title };
     let mut html = String::with_capacity(1 << 20);
-    let _ = write!(
-        html,
-        "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
-         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
-         <title>{}</title>\n<style>\n",
-        text(title)
-    );
-    style(&mut html);
-    html.push_str("</style>\n</head>\n<body>\n");
-    symbols(&mut html);
+    open(&mut html, title);
     sections::header(&mut html, data, title);
     html.push_str("<main>\n");
     sections::summary(&mut html, data);
@@ -62,12 +56,32 @@ pub fn page(data: &ReportData) -> Result<String, ReportError> {
     table::anomalies(&mut html, data);
     sections::charts(&mut html, data)?;
     sections::training(&mut html, data)?;
-    sections::quality(&mut html, data);
+    sections::quality(&mut html, data)?;
     sections::facts(&mut html, data);
-    html.push_str("</main>\n<script>\n");
+    html.push_str("</main>\n");
+    close(&mut html);
+    Ok(html)
+}
+
+/// Everything before a page's header.
+fn open(html: &mut String, title: &str) {
+    let _ = write!(
+        html,
+        "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
+         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
+         <title>{}</title>\n<style>\n",
+        text(title)
+    );
+    style(html);
+    html.push_str("</style>\n</head>\n<body>\n");
+    symbols(html);
+}
+
+/// Everything after a page's last section.
+fn close(html: &mut String) {
+    html.push_str("<script>\n");
     html.push_str(include_str!("script.js"));
     html.push_str("</script>\n</body>\n</html>\n");
-    Ok(html)
 }
 
 fn style(html: &mut String) {

@@ -10,6 +10,7 @@ use crate::{
         canvas::to_svg,
         data::{AnomalyRow, LevelReport, MetricTable, ReportData},
         error::ReportError,
+        evaluation::evaluation_pictures,
         files,
         format::{count, counted, grouped, value},
         legend::words,
@@ -22,15 +23,21 @@ use crate::{
 /// Anomalies listed under a chart.
 const LISTED_PER_CHART: usize = 4;
 
-pub fn header(html: &mut String, data: &ReportData, title: &str) {
+/// A page's title, the line below it, and the button for the theme; the header stays open.
+pub fn title(html: &mut String, title: &str, below: Option<&str>) {
     let _ = write!(html, "<header><div class=\"bar\"><div><h1><bdi>{}</bdi></h1>", text(title));
-    if let Some(when) = &data.generated_at {
-        let _ = write!(html, "<p class=\"when\">{}</p>", text(when));
+    if let Some(below) = below {
+        let _ = write!(html, "<p class=\"when\">{}</p>", text(below));
     }
     html.push_str(
         "</div><button id=\"theme\" type=\"button\" aria-label=\"Switch between light and dark\" \
-         title=\"Switch between light and dark\">◐</button></div>\n<nav aria-label=\"Parts of the report\">",
+         title=\"Switch between light and dark\">◐</button></div>\n",
     );
+}
+
+pub fn header(html: &mut String, data: &ReportData, name: &str) {
+    title(html, name, data.generated_at.as_deref());
+    html.push_str("<nav aria-label=\"Parts of the report\">");
     let has_overview = data.levels.iter().any(|l| !l.ranking.is_empty() || l.heatmap.is_some());
     let parts = [
         ("summary", "Summary", true),
@@ -111,11 +118,16 @@ fn severity_bar(html: &mut String, level: &LevelReport) {
 }
 
 pub fn notes(html: &mut String, data: &ReportData) {
-    if data.notes.is_empty() {
+    note_list(html, &data.notes);
+}
+
+/// Sentences that a reader must see.
+pub fn note_list(html: &mut String, notes: &[String]) {
+    if notes.is_empty() {
         return;
     }
     html.push_str("<section id=\"notes\"><h2>Notes</h2><ul class=\"notes\">\n");
-    for note in &data.notes {
+    for note in notes {
         let _ = writeln!(html, "<li><bdi>{}</bdi></li>", text(note));
     }
     html.push_str("</ul></section>\n");
@@ -215,7 +227,7 @@ fn listed(html: &mut String, rows: &[&AnomalyRow]) {
 }
 
 /// An SVG inside the page: no namespace needed, a name for those who cannot see it.
-fn inline(html: &mut String, svg: &str, name: &str) {
+pub fn inline(html: &mut String, svg: &str, name: &str) {
     let rest = svg.split_once("\"http://www.w3.org/2000/svg\"").map_or(svg, |(_, rest)| rest);
     let _ = write!(
         html,
@@ -224,18 +236,25 @@ fn inline(html: &mut String, svg: &str, name: &str) {
     );
 }
 
-pub fn quality(html: &mut String, data: &ReportData) {
+pub fn quality(html: &mut String, data: &ReportData) -> Result<(), ReportError> {
     if data.quality.is_empty() {
-        return;
+        return Ok(());
     }
     html.push_str("<section id=\"quality\"><h2>Quality</h2>\n");
     for table in &data.quality {
         metric_table(html, table);
     }
+    for (_, picture) in evaluation_pictures(&data.evaluation) {
+        html.push_str("<figure>");
+        inline(html, &to_svg(picture.as_ref())?, &picture.name());
+        html.push_str("</figure>\n");
+    }
     html.push_str("</section>\n");
+    Ok(())
 }
 
-fn metric_table(html: &mut String, table: &MetricTable) {
+/// A table with a title and a note.
+pub fn metric_table(html: &mut String, table: &MetricTable) {
     let _ = write!(html, "<div class=\"card\"><h3>{}</h3>", text(&table.title));
     if !table.note.is_empty() {
         let _ = write!(html, "<p class=\"hint\">{}</p>", text(&table.note));

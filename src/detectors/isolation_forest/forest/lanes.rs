@@ -83,7 +83,7 @@ impl Banks {
     /// Lays out the trees; `expected` holds the path length of each leaf. `None` where a tree has
     /// too many leaves.
     pub fn build(trees: &[Tree], expected: &[Vec<f64>], features: usize) -> Option<Self> {
-        if trees.iter().any(|tree| tree.len() / 2 + 1 > MAX_LEAVES) {
+        if trees.iter().any(|tree| tree.nodes() / 2 + 1 > MAX_LEAVES) {
             return None;
         }
         let mut banks = Vec::new();
@@ -92,7 +92,7 @@ impl Banks {
         while from < trees.len() {
             let mut splits = 0;
             let fits = |tree: &&Tree| {
-                splits += tree.len() / 2;
+                splits += tree.nodes() / 2;
                 splits <= MAX_CUTS
             };
             let until = from + trees[from..].iter().take_while(fits).count();
@@ -167,7 +167,7 @@ impl Banks {
 fn cuts_of(trees: &[Tree], features: usize) -> Vec<Vec<f64>> {
     let mut cuts = vec![Vec::new(); features];
     for tree in trees {
-        for node in (0..tree.len()).filter(|node| !tree.is_leaf(*node)) {
+        for node in (0..tree.nodes()).filter(|node| !tree.is_leaf(*node)) {
             cuts[tree.feature[node] as usize].push(tree.threshold[node]);
         }
     }
@@ -226,8 +226,8 @@ impl Program {
     /// The program and the number of slots that it needs.
     fn build(tree: &Tree, expected: &[f64], cuts: &[Vec<f64>]) -> (Self, usize) {
         let mut program = Self { steps: Vec::new(), paths: Box::new([0.0; MAX_LEAVES]) };
-        let mut leaves = vec![0; tree.len()];
-        let ends = (0..tree.len()).filter(|node| tree.is_leaf(*node));
+        let mut leaves = vec![0; tree.nodes()];
+        let ends = (0..tree.nodes()).filter(|node| tree.is_leaf(*node));
         for (number, node) in ends.enumerate() {
             leaves[node] = number as i16;
             program.paths[number] = expected[node];

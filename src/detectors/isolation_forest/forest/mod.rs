@@ -54,7 +54,7 @@ impl Contamination {
         match self {
             Self::Auto => Some(0.5),
             Self::Share(share) if share > 0.0 && share <= 0.5 => {
-                crate::math::robust::quantile(scores, 1.0 - share)
+                crate::math::robust::quantile(&mut scores.to_vec(), 1.0 - share)
             }
             Self::Share(_) => None,
         }

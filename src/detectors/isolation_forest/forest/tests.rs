@@ -148,7 +148,7 @@ fn a_tree_keeps_every_row_and_its_depth_limit() {
     rows.row_mut(9).fill(f64::NAN);
     let tree = Tree::grow(rows.view(), 256, &mut stream(1, "isolation tree", 0));
     assert_eq!(tree.defect(2), None);
-    let leaves = (0..tree.len()).filter(|node| tree.is_leaf(*node));
+    let leaves = (0..tree.nodes()).filter(|node| tree.is_leaf(*node));
     assert_eq!(leaves.map(|node| tree.rows[node]).sum::<u32>(), 256);
     for row in rows.axis_iter(Axis(0)) {
         assert!(tree.path(|feature| row[feature]).count() <= 9);

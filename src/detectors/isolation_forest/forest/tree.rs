@@ -73,7 +73,8 @@ impl Tree {
         self.rows.push(rows as u32);
     }
 
-    pub fn len(&self) -> usize {
+    /// Number of nodes, leaves included.
+    pub fn nodes(&self) -> usize {
         self.feature.len()
     }
 
@@ -109,12 +110,12 @@ impl Tree {
     /// For each node, the path length to expect of a row of the sample that is there: in a leaf its
     /// depth and [`average_path`] of its rows, above it the mean of its children by rows.
     pub fn expected_paths(&self) -> Vec<f64> {
-        let mut expected = vec![0.0; self.len()];
+        let mut expected = vec![0.0; self.nodes()];
         for (node, &left) in self.left.iter().enumerate().filter(|(_, left)| **left > 0) {
             expected[left as usize] = expected[node] + 1.0;
             expected[left as usize + 1] = expected[node] + 1.0;
         }
-        for node in (0..self.len()).rev() {
+        for node in (0..self.nodes()).rev() {
             let rows = |node: usize| f64::from(self.rows[node]);
             if self.is_leaf(node) {
                 expected[node] += average_path(self.rows[node] as usize);
@@ -129,7 +130,7 @@ impl Tree {
 
     /// What is wrong with a tree that came out of a checkpoint, if anything is.
     pub fn defect(&self, features: usize) -> Option<&'static str> {
-        let n = self.len();
+        let n = self.nodes();
         if n == 0 || [self.threshold.len(), self.left.len(), self.rows.len()] != [n; 3] {
             return Some("its arrays differ in length");
         }

@@ -12,7 +12,7 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use self::neighbours::{Neighbour, Neighbours};
-use crate::math::robust::quantile_mut;
+use crate::math::robust::median;
 
 /// Added to a mean distance so that equal rows have a density: scikit-learn's value.
 const LEAST_DISTANCE: f64 = 1e-10;
@@ -61,7 +61,7 @@ impl LocalOutlierFactor {
             .axis_iter(Axis(1))
             .map(|column| {
                 let finite = column.iter().copied().filter(|v| v.is_finite());
-                quantile_mut(&mut finite.collect::<Vec<_>>(), 0.5).unwrap_or(0.0)
+                median(&mut finite.collect::<Vec<_>>()).unwrap_or(0.0)
             })
             .collect();
         let (kept, place_of) = without_copies(rows, &medians, (neighbours / 2).max(1));

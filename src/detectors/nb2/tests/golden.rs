@@ -1,11 +1,14 @@
-//! Fits against statsmodels and scipy, and proofs that an optimum is one.
+//! Fits against statsmodels, scipy and R, and proofs that an optimum is one.
 
 use serde::Deserialize;
 
 use crate::{
     detectors::nb2::{
         design::{Design, Terms},
-        model::{Dispersion, Estimate, FitFailure, Observed, Prior, Regression, Workspace},
+        model::{
+            Dispersion, DispersionPrior, Estimate, FitFailure, Observed, Prior, Regression,
+            Workspace,
+        },
     },
     math::{
         nb::NegativeBinomial,
@@ -43,7 +46,7 @@ fn reference() -> Reference {
 }
 
 fn flat(n_columns: usize) -> Prior {
-    Prior { precision: vec![0.0; n_columns], half_event: false, dispersion_rate: 0.0 }
+    Prior::independent(&vec![0.0; n_columns], false, DispersionPrior::Exponential(0.0))
 }
 
 fn design_of(case: &Case, period: f64) -> Design {
@@ -89,6 +92,54 @@ fn assert_estimate(found: &Estimate, expected: &Expected, tolerance: f64, what: 
         found.dispersion,
         expected.dispersion
     );
+}
+
+#[derive(Deserialize)]
+struct MassReference {
+    period: f64,
+    cases: Vec<MassCase>,
+}
+
+#[derive(Deserialize)]
+struct MassCase {
+    n: usize,
+    fourier_k: usize,
+    counts: Vec<f64>,
+    coefficients: Vec<f64>,
+    dispersion: f64,
+    ln_likelihood: f64,
+    standard_errors: Vec<f64>,
+}
+
+// glm.nb alternates until the deviance moves by less than 1e-10 of itself, which leaves six digits;
+// the likelihood at our optimum must not be below its own.
+#[test]
+fn maximum_likelihood_agrees_with_mass() {
+    let text = include_str!("../../../../tests/golden/nb2_mass.json");
+    let reference: MassReference = serde_json::from_str(text).unwrap();
+    for (i, case) in reference.cases.iter().enumerate() {
+        let centre = (case.n as f64 - 1.0) / 2.0;
+        let MassCase { n, fourier_k, .. } = *case;
+        let terms = Terms { period: reference.period, fourier_k, trend: true, centre };
+        let design = Design::new(&terms, n);
+        let prior = flat(design.n_columns);
+        let (found, mut work) = fit(&design, &case.counts, Dispersion::Ml, &prior).unwrap();
+        for (b, expected) in found.beta.iter().zip(&case.coefficients) {
+            assert!((b - expected).abs() < 2e-6, "case {i}: {b} is not {expected}");
+        }
+        assert!((found.dispersion / case.dispersion - 1.0).abs() < 1e-5, "case {i}");
+        let ours = ln_likelihood(&design, &case.counts, &found);
+        assert!((ours - case.ln_likelihood).abs() < 1e-6, "case {i}");
+        assert!(ours > case.ln_likelihood - 1e-9, "case {i}");
+        let used = vec![1.0; n];
+        let data = Observed { counts: &case.counts, used: &used };
+        let regression = Regression { design: &design, prior: &prior, dispersion: Dispersion::Ml };
+        let covariance = regression.covariance(data, found.dispersion, &mut work).unwrap();
+        for (j, expected) in case.standard_errors.iter().enumerate() {
+            let error = covariance[j * (j + 3) / 2].sqrt();
+            assert!((error / expected - 1.0).abs() < 1e-5, "case {i}: {error} is not {expected}");
+        }
+    }
 }
 
 // Both sides solve the same equations to rounding; 1e-8 is what the stopping rule (a last move
@@ -219,7 +270,7 @@ fn without_a_prior_a_series_of_zeros_and_a_separated_season_are_failures_not_ans
     let mut last = zeros.clone();
     last[39] = 5.0;
     assert!(fit(&design, &last, Dispersion::Ml, &flat(2)).is_err());
-    let pulled = Prior { precision: vec![0.0, 25.0], half_event: true, dispersion_rate: 1.0 };
+    let pulled = Prior::independent(&[0.0, 25.0], true, DispersionPrior::Exponential(1.0));
     for counts in [zeros, last] {
         let (found, _) = fit(&design, &counts, Dispersion::CoxReid, &pulled).unwrap();
         assert!(found.beta.iter().all(|b| b.is_finite()) && found.dispersion.is_finite());

@@ -1,6 +1,7 @@
 //! Tests of the whole detector; those of one file alone are in that file.
 
 mod behaviour;
+mod coverage;
 mod golden;
 mod simulation;
 

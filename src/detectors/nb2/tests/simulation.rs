@@ -132,6 +132,8 @@ fn measured(years: &[Year], params: Nb2Params) -> Figures {
 fn first_document() -> Nb2Params {
     Nb2Params {
         scoring: Scoring::InSample,
+        pooling: false,
+        event_scan: false,
         mask_rounds: 0,
         dispersion: Dispersion::Ml,
         parameter_uncertainty: false,
@@ -152,11 +154,13 @@ fn events_are_found_at_under_one_percent_false_alarms_far_better_than_in_sample(
         model.tails(years[s].counts[t]).ln_two_sided().0 <= f64::ln(0.01)
     });
     println!("{oracle:?}");
-    assert!(defaults.false_positives < 0.008);
-    assert!(defaults.f1 > 0.42 && defaults.recall > 0.29 && defaults.events_found > 0.52);
+    assert!(defaults.false_positives < 0.01);
+    assert!(defaults.f1 > 0.58 && defaults.recall > 0.45 && defaults.events_found > 0.52);
+    // One cell at a time, even the truth finds less of an event than its neighbours tell.
+    assert!(defaults.f1 > oracle.f1 + 0.07);
+    assert!(oracle.f1 > 0.48, "the truth has become worse: is the simulation still the same?");
     assert!(defaults.recall > unmasked.recall + 0.01, "masking past anomalies has stopped paying");
     assert!(in_sample.f1 < 0.25, "the old way has become good: is the simulation still the same?");
-    assert!(oracle.f1 > defaults.f1, "better than the truth: something peeks");
 }
 
 #[test]

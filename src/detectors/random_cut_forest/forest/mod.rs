@@ -172,7 +172,7 @@ fn medians(rows: ArrayView2<f64>) -> Vec<f64> {
     rows.axis_iter(Axis(1))
         .map(|column| {
             let mut finite: Vec<f64> = column.iter().copied().filter(|v| v.is_finite()).collect();
-            crate::math::robust::quantile_mut(&mut finite, 0.5).unwrap_or(0.0)
+            crate::math::robust::median(&mut finite).unwrap_or(0.0)
         })
         .collect()
 }

@@ -107,7 +107,7 @@ fn expected_displacements_are_the_mean_of_rrcfs_random_insertions() {
     let last = reference.stages.last().unwrap();
     let tree = Tree::restore(&last.state(), &points, 40).unwrap();
     for Probe { point, mean, error } in reference.probes {
-        let probe = points_of(&[point.clone()]);
+        let probe = points_of(std::slice::from_ref(&point));
         let found = tree.expected_codisp(probe.get(0), &points);
         // Four standard errors of the simulation.
         assert!((found - mean).abs() <= 4.0 * error + 1e-9, "{point:?}: {found} is not {mean}");
@@ -159,7 +159,7 @@ fn a_tree_stays_sound_through_thousands_of_points_and_duplicates() {
             tree.insert(slot, &points, rng.random());
             held.push(slot);
         }
-        assert_eq!(tree.len(), held.len());
+        assert_eq!(tree.size(), held.len());
         if round % 10 == 0 {
             tree.assert_sound(&points);
         }

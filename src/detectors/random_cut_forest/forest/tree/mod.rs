@@ -1,8 +1,14 @@
 //! One robust random cut tree that points enter and leave.
 
-use serde::{Deserialize, Serialize};
+#[cfg(test)]
+mod checks;
+mod state;
+mod walk;
 
-use super::points::{Group, Points, greatest, least, on_rim, outside, outside_of, span};
+pub use state::TreeState;
+
+use self::walk::{Walk, cut_outside, value};
+use super::points::{Group, Points, greatest, least, on_rim, outside_of, span};
 
 /// No node: the parent of the root, or the root of an empty tree.
 const NONE: u32 = u32::MAX;
@@ -44,20 +50,6 @@ pub struct Tree {
     width: usize,
 }
 
-/// What a checkpoint keeps of a tree: its nodes before their children, left before right.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct TreeState {
-    /// The dimension that a node cuts, or `u32::MAX` for a leaf.
-    pub dimension: Vec<u32>,
-    /// Where it cuts; 0 in a leaf.
-    pub cut: Vec<f64>,
-    /// Slot of a leaf's point; 0 in a node.
-    pub slot: Vec<u32>,
-    /// How often a leaf's point is there; 0 in a node.
-    pub points: Vec<u32>,
-}
-
 impl Tree {
     /// An empty tree over `slots` slots of points of that width.
     pub fn new(points: &Points, slots: usize) -> Self {
@@ -73,7 +65,7 @@ impl Tree {
     }
 
     /// Number of points, duplicates included.
-    pub fn len(&self) -> usize {
+    pub fn size(&self) -> usize {
         if self.root == NONE { 0 } else { self.count(self.root) as usize }
     }
 
@@ -306,10 +298,9 @@ impl Tree {
     /// it comes from: the greatest, over the subtrees that hold the point, of the number of points
     /// beside the subtree by the number in it. 0 and no dimension for the only point.
     pub fn codisp(&self, slot: usize) -> (f64, Option<usize>) {
-        let greatest = self.displacements(slot).fold((0.0, None), |most, (beside, dimension)| {
+        self.displacements(slot).fold((0.0, None), |most, (beside, dimension)| {
             if beside > most.0 { (beside, Some(dimension)) } else { most }
-        });
-        greatest
+        })
     }
 
     /// For each subtree that holds a point of the tree, from its leaf up: the number of points beside
@@ -372,200 +363,4 @@ impl Tree {
             }
         }
     }
-
-    /// Panics when counts, boxes or neighbours are not those of a tree built from scratch.
-    #[cfg(test)]
-    pub fn assert_sound(&self, points: &Points) {
-        if self.root == NONE {
-            return;
-        }
-        let fresh = Self::restore(&self.state(), points, self.leaves.len()).unwrap();
-        let mut pairs = vec![(self.root, fresh.root, NONE)];
-        while let Some((own, new, parent)) = pairs.pop() {
-            assert_eq!((self.count(own), self.parent(own)), (fresh.count(new), parent));
-            assert_eq!(self.corners(own, points), fresh.corners(new, points));
-            if own & LEAF == 0 {
-                let (a, b) = (&self.nodes[own as usize], &fresh.nodes[new as usize]);
-                assert_eq!((a.span, a.cut, a.dimension), (b.span, b.cut, b.dimension));
-                let of = |corners: (&[Group], &[Group]), low: bool| {
-                    value(if low { corners.0 } else { corners.1 }, a.dimension as usize)
-                };
-                assert!(of(self.corners(a.children[0], points), false) <= a.cut);
-                assert!(of(self.corners(a.children[1], points), true) > a.cut);
-                pairs.extend((0..2).map(|side| (a.children[side], b.children[side], own)));
-            }
-        }
-    }
-
-    /// What a checkpoint keeps.
-    pub fn state(&self) -> TreeState {
-        let mut state = TreeState::default();
-        let mut waiting = vec![self.root];
-        while let Some(at) = waiting.pop().filter(|at| *at != NONE) {
-            if at & LEAF != 0 {
-                let slot = at ^ LEAF;
-                state.push(u32::MAX, 0.0, slot, self.leaves[slot as usize].points);
-            } else {
-                let node = &self.nodes[at as usize];
-                state.push(node.dimension, node.cut, 0, 0);
-                waiting.extend([node.children[1], node.children[0]]);
-            }
-        }
-        state
-    }
-
-    /// Rebuilds a tree over `points`. A duplicate has no slot of its own in a rebuilt tree.
-    ///
-    /// # Errors
-    /// What is wrong with the state.
-    pub fn restore(state: &TreeState, points: &Points, slots: usize) -> Result<Self, &'static str> {
-        let n = state.dimension.len();
-        if n == 0 || [state.cut.len(), state.slot.len(), state.points.len()] != [n; 3] {
-            return Err("its arrays differ in length");
-        }
-        let mut tree = Self::new(points, slots);
-        // Nodes that still wait for children.
-        let mut open: Vec<u32> = Vec::new();
-        for place in 0..n {
-            let dimension = state.dimension[place];
-            let is_leaf = dimension == u32::MAX;
-            let parent = open.last().copied().unwrap_or(NONE);
-            if parent == NONE && place > 0 {
-                return Err("it has nodes that no path leads to");
-            }
-            let at = if is_leaf {
-                let slot = state.slot[place] as usize;
-                if slot >= slots || tree.leaf_of[slot] != NONE || state.points[place] == 0 {
-                    return Err("a leaf has no such point, or one of another leaf");
-                }
-                tree.leaf_of[slot] = slot as u32;
-                tree.leaves[slot] = Leaf { parent, points: state.points[place] };
-                LEAF | slot as u32
-            } else {
-                if dimension as usize >= points.dimensions() || !state.cut[place].is_finite() {
-                    return Err("a cut has no such dimension or place");
-                }
-                let (cut, children) = (state.cut[place], [NONE; 2]);
-                tree.nodes.push(Node { dimension, cut, children, parent, points: 0, span: 0.0 });
-                (tree.nodes.len() - 1) as u32
-            };
-            match open.last() {
-                None => tree.root = at,
-                Some(&parent) => {
-                    let children = &mut tree.nodes[parent as usize].children;
-                    children[usize::from(children[0] != NONE)] = at;
-                }
-            }
-            if !is_leaf {
-                open.push(at);
-            }
-            while open.last().is_some_and(|&at| tree.nodes[at as usize].children[1] != NONE) {
-                open.pop();
-            }
-        }
-        if !open.is_empty() {
-            return Err("a node lacks a child");
-        }
-        tree.boxes = vec![Group::default(); tree.nodes.len() * 2 * tree.width];
-        for at in (0..tree.nodes.len() as u32).rev() {
-            let [left, right] = tree.nodes[at as usize].children;
-            tree.nodes[at as usize].points = tree.count(left) + tree.count(right);
-            tree.fit_box(at, points);
-        }
-        Ok(tree)
-    }
-}
-
-impl TreeState {
-    fn push(&mut self, dimension: u32, cut: f64, slot: u32, points: u32) {
-        self.dimension.push(dimension);
-        self.cut.push(cut);
-        self.slot.push(slot);
-        self.points.push(points);
-    }
-}
-
-/// The way of a point down a tree that it is not in, with the displacement to expect of it.
-#[derive(Clone, Copy)]
-struct Walk {
-    at: u32,
-    /// Probability that no node so far separates the point.
-    reach: f64,
-    /// The greatest displacement of the subtrees so far, were the point in them.
-    above: f64,
-    /// The dimension of the cut that `above` comes from.
-    dimension: usize,
-    /// Sum over the nodes so far of the probability that they separate the point, times its
-    /// displacement then.
-    total: f64,
-}
-
-impl Walk {
-    fn new(root: u32) -> Self {
-        Self { at: root, reach: 1.0, above: 0.0, dimension: 0, total: 0.0 }
-    }
-
-    /// Past an inner node. Returns how far the point is outside of its box, and the probability that
-    /// the point comes this far and is separated here.
-    #[inline(always)]
-    fn step(&mut self, tree: &Tree, point: &[Group], points: &Points) -> (f64, f64) {
-        let (low, high) = tree.corners(self.at, points);
-        let apart = outside(low, high, point);
-        let node = &tree.nodes[self.at as usize];
-        let weight = self.reach * (apart / (apart + node.span));
-        self.total += weight * greater(f64::from(node.points), self.above);
-        self.reach -= weight;
-        let side = tree.side(node, value(point, node.dimension as usize));
-        self.at = node.children[side];
-        let within = tree.count(self.at);
-        let beside = f64::from(node.points - within) / f64::from(within + 1);
-        if beside > self.above {
-            (self.above, self.dimension) = (beside, node.dimension as usize);
-        }
-        (apart, weight)
-    }
-
-    /// At the leaf: the point is separated for certain, or joins its like and shares its fate.
-    #[inline(always)]
-    fn end(&mut self, tree: &Tree, point: &[Group], points: &Points) -> f64 {
-        let (low, high) = tree.corners(self.at, points);
-        let apart = outside(low, high, point);
-        let own = if apart > 0.0 { f64::from(tree.count(self.at)) } else { 0.0 };
-        self.total += self.reach * greater(own, self.above);
-        apart
-    }
-}
-
-#[inline(always)]
-fn greater(a: f64, b: f64) -> f64 {
-    if a > b { a } else { b }
-}
-
-/// The value of a point or corner in one dimension.
-#[inline(always)]
-fn value(of: &[Group], dimension: usize) -> f64 {
-    of.as_flattened()[dimension]
-}
-
-/// The cut at `drawn` of the way through the gaps between a point and a box, `drawn` from 0 to the
-/// sum of the gaps: the dimension and the place, between the two.
-fn cut_outside(low: &[Group], high: &[Group], point: &[Group], mut drawn: f64) -> (usize, f64) {
-    let [low, high, point] = [low, high, point].map(|groups| groups.as_flattened());
-    let mut last = (0, point[0]);
-    for dimension in 0..point.len() {
-        let (low, high, value) = (low[dimension], high[dimension], point[dimension]);
-        let gap = outside_of(low, high, value);
-        if gap <= 0.0 {
-            continue;
-        }
-        // At most the left side, so that what lies right of the gap is right of the cut.
-        let (left, right) = if value < low { (value, low) } else { (high, value) };
-        let place = left + drawn.min(gap);
-        last = (dimension, if place < right { place } else { left });
-        if drawn < gap {
-            break;
-        }
-        drawn -= gap;
-    }
-    last
 }

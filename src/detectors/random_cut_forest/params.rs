@@ -1,0 +1,58 @@
+//! Parameters of the detector.
+
+use serde::{Deserialize, Serialize};
+
+use crate::features::residual_rows::RowParams;
+
+/// How the forest is grown.
+///
+/// | name | default | purpose | range |
+/// |---|---|---|---|
+/// | `trees` | 100 | trees; more make scores steadier | 1 to 10,000 |
+/// | `sample_size` | 256 | rows that each tree is grown on | 2 to 65,536 |
+/// | `rows` | see [`RowParams`] | what a row is made of | |
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct RandomCutForestParams {
+    pub trees: usize,
+    pub sample_size: usize,
+    pub rows: RowParams,
+}
+
+impl Default for RandomCutForestParams {
+    fn default() -> Self {
+        Self { trees: 100, sample_size: 256, rows: RowParams::default() }
+    }
+}
+
+impl RandomCutForestParams {
+    /// Every parameter out of its range, with what it must be.
+    pub fn check(&self) -> Vec<(String, String)> {
+        let own = self.own_problems().into_iter();
+        let own = own.map(|(name, value, rule)| {
+            (name.to_string(), format!("is {value}, but must be {rule}"))
+        });
+        let rows = self.rows.check().into_iter();
+        own.chain(rows.map(|(name, rule)| (format!("rows.{name}"), rule))).collect()
+    }
+
+    /// The same as name, value and rule, with one entry for all of `rows`.
+    pub(super) fn problems(&self) -> Vec<(&'static str, String, &'static str)> {
+        let mut wrong = self.own_problems();
+        if let Some((name, rule)) = self.rows.check().into_iter().next() {
+            wrong.push(("rows", format!("wrong (`{name}` {rule})"), "in its ranges"));
+        }
+        wrong
+    }
+
+    fn own_problems(&self) -> Vec<(&'static str, String, &'static str)> {
+        let mut wrong = Vec::new();
+        if !(1..=10_000).contains(&self.trees) {
+            wrong.push(("trees", self.trees.to_string(), "from 1 to 10000"));
+        }
+        if !(2..=65_536).contains(&self.sample_size) {
+            wrong.push(("sample_size", self.sample_size.to_string(), "from 2 to 65536"));
+        }
+        wrong
+    }
+}
