@@ -11,7 +11,8 @@ use super::{
     load::{self, Loaded},
     metrics::{LevelMetrics, ScorerMetrics},
     quality, registry,
-    summary::{LevelSummary, RunSummary},
+    summary::RunSummary,
+    tables,
 };
 use crate::{
     config::Config,
