@@ -235,6 +235,7 @@ fn report() -> ReportData {
         heatmap: Some(map),
     };
     ReportData {
+        records: None,
         title: "Weekly insights: anomalies of 2025".into(),
         generated_at: Some("2026-11-21 10:00 UTC".into()),
         facts: vec![

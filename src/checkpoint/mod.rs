@@ -17,6 +17,10 @@
 //! A folder is written beside its place and renamed, so a checkpoint is whole or not there. On
 //! load every file is checked against its hash before anything is parsed.
 
+mod records;
+
+pub use records::RecordsCheckpoint;
+
 use std::{
     collections::BTreeMap,
     fs,
@@ -51,6 +55,10 @@ pub enum CheckpointError {
         "{path} has checkpoint format {found}, this version reads {FORMAT}: train again with this version, or use anomalist {version}"
     )]
     Format { path: PathBuf, found: u32, version: String },
+    #[error(
+        "{path} is a checkpoint of {found}, but {wanted} are to be scored: name the config that it was trained with, or another checkpoint"
+    )]
+    OtherKind { path: PathBuf, found: &'static str, wanted: &'static str },
     #[error(
         "{path} is damaged: {reason}; copy the checkpoint again from its source, or train anew"
     )]
@@ -199,6 +207,13 @@ impl Checkpoint {
                 path: dir.to_path_buf(),
                 found: u32::try_from(found).unwrap_or(u32::MAX),
                 version: value["version"].as_str().unwrap_or("of its time").to_string(),
+            });
+        }
+        if value["kind"].as_str() == Some(records::KIND) {
+            return Err(CheckpointError::OtherKind {
+                path: dir.to_path_buf(),
+                found: "records",
+                wanted: "panels",
             });
         }
         let manifest: Manifest =

@@ -123,6 +123,18 @@ pub struct DetectArgs {
     /// Exit with 3 when there is an anomaly of at least this severity.
     #[arg(long, value_name = "SEVERITY")]
     pub fail_on: Option<SeverityArg>,
+    /// Records: write the ensemble's scores, or those of one model [config: records.output].
+    #[arg(long, value_enum)]
+    pub model: Option<RecordModelArg>,
+}
+
+/// What `detect --model` writes.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum RecordModelArg {
+    Ensemble,
+    Iforest,
+    Rcf,
+    Lof,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -167,7 +179,10 @@ pub struct GenerateArgs {
     /// Funnel: number of days.
     #[arg(long, value_name = "N")]
     pub days: Option<usize>,
-    /// Override any key of [generate.weekly] or [generate.funnel]; may be given many times.
+    /// Records: number of rows.
+    #[arg(long, value_name = "N")]
+    pub rows: Option<usize>,
+    /// Override any key of the kind's [generate] table; may be given many times.
     #[arg(long = "set", value_name = "KEY=VALUE")]
     pub set: Vec<String>,
 }
@@ -178,6 +193,8 @@ pub enum GenerateKind {
     Weekly,
     /// Hourly views, carts, purchases and revenue per brand.
     Funnel,
+    /// Customer-experience records, one row an interaction.
+    Records,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]

@@ -6,14 +6,15 @@ use super::{
     CliError, Outcome,
     args::{
         ChartFormatArg, Cli, Command, ConfigArgs, ConfigCommand, DataFormat, EvaluateArgs,
-        GenerateArgs, GenerateKind, InjectArgs, ReportArgs, SeverityArg, parse_sets,
+        GenerateArgs, GenerateKind, InjectArgs, RecordModelArg, ReportArgs, SeverityArg,
+        parse_sets,
     },
     compare, evaluation_text, inject_text, interrupt,
     progress::Bars,
     text,
 };
 use crate::{
-    config::{Config, Override, PRESETS, Preset},
+    config::{Config, Override, PRESETS, Preset, RecordOutput},
     device,
     pipeline::{self, ChartFormat, EvaluateJob, Job, Progress, RunSummary},
 };
@@ -37,7 +38,10 @@ pub fn dispatch(cli: Cli) -> Result<Outcome, CliError> {
             finish(&summary, None, show)
         }
         Command::Detect(args) => {
-            let job = job(&args.config, "-detect", show)?;
+            let mut job = job(&args.config, "-detect", show)?;
+            if let Some(model) = args.model {
+                choose_model(&mut job.config, model)?;
+            }
             if job.config.source.path.is_none() {
                 return Err(CliError::Usage(
                     "detect needs data to score: give --input PATH".into(),
@@ -69,8 +73,27 @@ fn config(args: &ConfigArgs) -> Result<Config, CliError> {
         if let Some(spec) = &mut config.generate.funnel {
             spec.seed = seed;
         }
+        if let Some(spec) = &mut config.generate.records {
+            spec.seed = seed;
+        }
     }
     Ok(config)
+}
+
+/// `--model`, which is about records alone.
+fn choose_model(config: &mut Config, model: RecordModelArg) -> Result<(), CliError> {
+    let Some(section) = &mut config.records else {
+        return Err(CliError::Usage(
+            "--model is about records: name a config with a [records] table".into(),
+        ));
+    };
+    section.output = match model {
+        RecordModelArg::Ensemble => RecordOutput::Ensemble,
+        RecordModelArg::Iforest => RecordOutput::Iforest,
+        RecordModelArg::Rcf => RecordOutput::Rcf,
+        RecordModelArg::Lof => RecordOutput::Lof,
+    };
+    Ok(())
 }
 
 fn load(name: &str, overrides: &[Override]) -> Result<Config, CliError> {
@@ -123,6 +146,7 @@ fn generate(args: &GenerateArgs, show: Show) -> Result<Outcome, CliError> {
     let (table, config) = match args.kind {
         GenerateKind::Weekly => ("generate.weekly", "[generate.weekly]\n"),
         GenerateKind::Funnel => ("generate.funnel", "[generate.funnel]\n"),
+        GenerateKind::Records => ("generate.records", "[records]\n[generate.records]\n"),
     };
     let mut overrides: Vec<Override> = parse_sets(&args.set).map_err(CliError::Usage)?;
     for entry in &mut overrides {
@@ -131,15 +155,15 @@ fn generate(args: &GenerateArgs, show: Show) -> Result<Outcome, CliError> {
     let wrong_kind = |option: &str| {
         CliError::Usage(format!("{option} is not an option of this kind: see generate --help"))
     };
-    let is_weekly = args.kind == GenerateKind::Weekly;
-    for (option, value, weekly) in [
-        ("weeks", args.weeks, true),
-        ("keys", args.keys, true),
-        ("brands", args.brands, false),
-        ("days", args.days, false),
+    for (option, value, kind) in [
+        ("weeks", args.weeks, GenerateKind::Weekly),
+        ("keys", args.keys, GenerateKind::Weekly),
+        ("brands", args.brands, GenerateKind::Funnel),
+        ("days", args.days, GenerateKind::Funnel),
+        ("rows", args.rows, GenerateKind::Records),
     ] {
         let Some(value) = value else { continue };
-        if weekly != is_weekly {
+        if kind != args.kind {
             return Err(wrong_kind(&format!("--{option}")));
         }
         overrides.push(Override {
@@ -167,7 +191,11 @@ fn generate(args: &GenerateArgs, show: Show) -> Result<Outcome, CliError> {
             "rows": summary.rows, "events": summary.events.values().sum::<usize>(),
         }))?;
     } else {
-        let preset = if is_weekly { "weekly" } else { "funnel" };
+        let preset = match args.kind {
+            GenerateKind::Weekly => "weekly",
+            GenerateKind::Funnel => "funnel",
+            GenerateKind::Records => "records",
+        };
         let mut lines = format!(
             "{} rows in {}\n{} labelled anomalies in {}\n",
             summary.rows,

@@ -2,7 +2,7 @@
 
 use crate::{
     device::{AdapterKind, DeviceList},
-    pipeline::{LevelSummary, RunSummary},
+    pipeline::{LevelSummary, RECORDS_LEVEL, RunSummary},
 };
 
 const SEVERITIES: [&str; 4] = ["critical", "high", "medium", "low"];
@@ -45,10 +45,20 @@ pub fn summary(summary: &RunSummary, quiet: bool) -> String {
 }
 
 fn level_text(level: &LevelSummary) -> String {
-    let mut out = format!(
-        "\nlevel {}: {} series x {} steps, {} to {}\n",
-        level.level, level.series, level.steps, level.first, level.last
-    );
+    let mut out = if level.level == RECORDS_LEVEL {
+        format!(
+            "\n{} records in {} contexts, {} to {}\n",
+            thousands(level.steps as u64),
+            level.series,
+            level.first,
+            level.last
+        )
+    } else {
+        format!(
+            "\nlevel {}: {} series x {} steps, {} to {}\n",
+            level.level, level.series, level.steps, level.first, level.last
+        )
+    };
     let by = |counts: &std::collections::BTreeMap<String, usize>, order: &[&str]| {
         let mut parts: Vec<String> = order
             .iter()
@@ -62,6 +72,9 @@ fn level_text(level: &LevelSummary) -> String {
         );
         parts.join(", ")
     };
+    if level.points == 0 && level.level == RECORDS_LEVEL {
+        return out; // fitted only
+    }
     out.push_str(&format!(
         "  {} of {} points are anomalous ({:.2} %)",
         thousands(level.anomalies as u64),

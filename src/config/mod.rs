@@ -7,11 +7,13 @@
 mod document;
 mod matrix;
 mod presets;
+mod records;
 mod sections;
 
 pub use document::{Problem, Source};
 pub use matrix::{MAX_VARIANTS, Variant};
 pub use presets::{PRESETS, Preset};
+pub use records::{RecordForestParams, RecordLofParams, RecordOutput, RecordsSection};
 pub use sections::{
     EnsembleSection, GenerateSection, LayoutName, OutputSchema, OutputSection, PanelSection,
     PlanName, ReportSection, SourceSection, SplitSection,
@@ -52,6 +54,9 @@ pub struct Config {
     /// Without an input path, data are generated first.
     #[serde(skip_serializing_if = "GenerateSection::is_empty")]
     pub generate: GenerateSection,
+    /// Makes the config one about records, which lie on no calendar and have no panel.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub records: Option<RecordsSection>,
     pub panel: PanelSection,
     pub split: SplitSection,
     pub ensemble: EnsembleSection,
@@ -80,6 +85,7 @@ impl Default for Config {
             device: DeviceChoice::default(),
             source: SourceSection::default(),
             generate: GenerateSection::default(),
+            records: None,
             panel: PanelSection::default(),
             split: SplitSection::default(),
             ensemble: EnsembleSection::default(),
@@ -100,6 +106,19 @@ impl Default for Config {
         }
     }
 }
+
+/// Tables that say nothing about records.
+const PANEL_TABLES: &[&str] = &[
+    "panel",
+    "split",
+    "ensemble",
+    "decision",
+    "nb2",
+    "lstm_autoencoder",
+    "seasonal_profile",
+    "zscore",
+    "rolling",
+];
 
 /// A config that cannot be used: every problem, in the order of the file.
 #[derive(Debug)]
@@ -220,7 +239,14 @@ impl Config {
     /// # Errors
     /// When a value has no TOML form (no config that was read has one).
     pub fn to_toml(&self) -> Result<String, toml_edit::ser::Error> {
-        toml_edit::ser::to_string_pretty(self)
+        let text = toml_edit::ser::to_string_pretty(self)?;
+        match (&self.records, text.parse::<toml_edit::DocumentMut>()) {
+            (Some(_), Ok(mut document)) => {
+                PANEL_TABLES.iter().for_each(|table| drop(document.remove(table)));
+                Ok(document.to_string())
+            }
+            _ => Ok(text),
+        }
     }
 
     /// The tables of this config that `other` has otherwise, by name.
@@ -285,13 +311,21 @@ impl Config {
         found.extend(self.report.check().into_iter().map(|(k, t)| (format!("report.{k}"), t)));
         let output = self.output.check(&self.panel);
         found.extend(output.into_iter().map(|(k, t)| (format!("output.{k}"), t)));
+        let records = self.records.iter().flat_map(RecordsSection::check);
+        found.extend(records.map(|(k, t)| (format!("records.{k}"), t)));
+        let generated = self.generate.records.is_some();
+        if generated && self.records.is_none() || self.records.is_some() && self.generate.is_panel()
+        {
+            let text = "[generate.records] goes with a [records] table, and the others without one";
+            found.push(("generate".into(), text.into()));
+        }
         if self.name.is_empty() || self.name.contains(['/', '\\']) || self.name.starts_with('.') {
             found.push(("name".into(), "names a folder: letters, digits, `-` and `_`".into()));
         }
         if self.source.path.is_none() && self.generate.is_empty() {
             found.push((
                 "source.path".into(),
-                "there is nothing to read: set `path` (or --input PATH), or a [generate.weekly] or [generate.funnel] table"
+                "there is nothing to read: set `path` (or --input PATH), or a [generate.weekly], [generate.funnel] or [generate.records] table"
                     .into(),
             ));
         }

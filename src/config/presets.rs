@@ -14,6 +14,7 @@ pub const PRESETS: &[Preset] = &[
     Preset { name: "weekly", text: include_str!("../../configs/weekly.toml") },
     Preset { name: "weekly_lstm_only", text: include_str!("../../configs/weekly_lstm_only.toml") },
     Preset { name: "funnel", text: include_str!("../../configs/funnel.toml") },
+    Preset { name: "records", text: include_str!("../../configs/records.toml") },
     Preset { name: "cloud_monitoring", text: include_str!("../../configs/cloud_monitoring.toml") },
     Preset { name: "nab", text: include_str!("../../configs/nab.toml") },
     Preset { name: "influenza", text: include_str!("../../configs/influenza.toml") },

@@ -11,8 +11,8 @@ use crate::{
     panel::{Duplicates, Edges, Level, Metric, MetricKind, Scope, SpanRule, Step},
     report::ChartFormat,
     source::{
-        AmbiguousTime, Filter, Format, FunnelSpec, IdColumn, Layout, MetricColumn, SourceSpec,
-        TimeFormat, WeeklySpec,
+        AmbiguousTime, Filter, Format, FunnelSpec, IdColumn, Layout, MetricColumn, RecordsSpec,
+        SourceSpec, TimeFormat, WeeklySpec,
     },
 };
 
@@ -182,12 +182,18 @@ pub struct GenerateSection {
     pub weekly: Option<WeeklySpec>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub funnel: Option<FunnelSpec>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub records: Option<RecordsSpec>,
 }
 
 impl GenerateSection {
     /// Nothing to generate.
     pub fn is_empty(&self) -> bool {
-        self.weekly.is_none() && self.funnel.is_none()
+        !self.is_panel() && self.records.is_none()
+    }
+    /// Something that makes a panel.
+    pub fn is_panel(&self) -> bool {
+        self.weekly.is_some() || self.funnel.is_some()
     }
 
     pub(super) fn check(&self) -> Problems {
@@ -195,10 +201,12 @@ impl GenerateSection {
         if self.weekly.is_some() && self.funnel.is_some() {
             problems.push(problem("funnel", "keep one of `weekly` and `funnel`"));
         }
-        let weekly = self.weekly.iter().flat_map(WeeklySpec::check);
-        problems.extend(weekly.map(|(key, text)| (format!("weekly.{key}"), text)));
-        let funnel = self.funnel.iter().flat_map(FunnelSpec::check);
-        problems.extend(funnel.map(|(key, text)| (format!("funnel.{key}"), text)));
+        let mut add = |table: &str, found: Vec<(String, String)>| {
+            problems.extend(found.into_iter().map(|(key, text)| (format!("{table}.{key}"), text)));
+        };
+        add("weekly", self.weekly.as_ref().map(WeeklySpec::check).unwrap_or_default());
+        add("funnel", self.funnel.as_ref().map(FunnelSpec::check).unwrap_or_default());
+        add("records", self.records.as_ref().map(RecordsSpec::check).unwrap_or_default());
         problems
     }
 }

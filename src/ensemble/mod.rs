@@ -16,6 +16,7 @@ mod normal;
 mod null;
 mod output;
 mod rates;
+mod records;
 mod standardise;
 mod tail;
 mod types;
@@ -28,6 +29,10 @@ pub use decision::{
 };
 pub use output::{EnsembleOutput, MemberOutput, bounded_score, combine};
 pub use rates::{RuleSummary, StepAlerts, fdr_warning, rule_summaries};
+pub use records::{
+    RecordEnsembleParams, RecordJudge, RecordModel, RecordStrategy, RecordVerdicts, TrainingScores,
+    percentile_problem,
+};
 pub use types::*;
 
 use crate::detectors::DetectorName;

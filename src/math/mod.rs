@@ -1,6 +1,7 @@
 //! Special functions, the negative binomial distribution, quantiles and seeded random streams.
 //! Imports no other room.
 
+pub mod eigen;
 pub mod linalg;
 pub mod nb;
 pub mod random;

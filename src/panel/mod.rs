@@ -8,11 +8,13 @@ mod aggregate;
 mod calendar;
 mod edges;
 mod error;
+mod records;
 
 pub use aggregate::{AggregationPlan, Aggregator, Duplicates, Scope, SpanRule, TIME_COLUMN};
 pub use calendar::{Calendar, Local, Step, bucket_start, clock_secs, label, to_civil_secs};
 pub use edges::{CutEdge, Edges};
 pub use error::BuildError;
+pub use records::{MISSING_WORD, RecordBlock, WordColumn};
 
 use std::{collections::HashMap, fmt, ops::Range};
 

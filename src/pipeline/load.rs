@@ -15,7 +15,7 @@ use crate::{
     panel::{AggregationPlan, Aggregator, Calendar, Edges, Level, Panel, SeriesKey, clock_secs},
     source::{
         GeneratedSummary, Interval, IntervalSpec, ReadSummary, RejectLog, SourceError,
-        generate_funnel, generate_weekly, read, read_intervals,
+        generate_funnel, generate_records, generate_weekly, read, read_intervals,
     },
 };
 
@@ -71,9 +71,13 @@ pub fn generate(
         let events = dir.join("known_events.csv");
         let summary = generate_funnel(spec, &data, &labels, &events, &mut tick)?;
         (GeneratedFiles { data, labels, known_events: Some(events) }, summary)
+    } else if let Some(spec) = &config.generate.records {
+        let data = dir.join(format!("records.{extension}"));
+        let summary = generate_records(spec, &data, &labels, &mut tick)?;
+        (GeneratedFiles { data, labels, known_events: None }, summary)
     } else {
         return Err(PipelineError::Other(
-            "the config has no [generate.weekly] or [generate.funnel] table: add one, or give --input".into(),
+            "the config has no [generate.weekly], [generate.funnel] or [generate.records] table: add one, or give --input".into(),
         ));
     };
     progress.finish();

@@ -14,6 +14,7 @@
 //! admission which way a fitted level's scores point, before its checkpoint is ready
 //! inject   what a config finds of anomalies that are put into a copy of the data
 //! run      the commands: run, train, detect, report
+//! records  the same commands for rows that lie on no calendar
 //! evaluate a finished run + labels -> metrics.json and charts
 //! compare  several runs -> figures with intervals, alerts that differ
 //! ```
@@ -30,6 +31,7 @@ mod load;
 mod metrics;
 mod pages;
 mod quality;
+mod records;
 mod registry;
 mod run;
 mod stage;
@@ -48,6 +50,7 @@ pub use inject::{INJECT_FILE, InjectLevel, InjectSummary, SmallestSummary, injec
 pub use level::{LevelRun, MemberRun, fit_level};
 pub use load::{GeneratedFiles, generate};
 pub use metrics::{CalibrationMetrics, LevelMetrics, Metrics, ScorerMetrics};
+pub use records::RECORDS_LEVEL;
 pub use run::{Job, detect, report, run, train};
 pub use summary::{
     CalibrationRow, FallbackNote, LevelSummary, QualityRow, RunSummary, TrainingSummary,

@@ -10,7 +10,7 @@ use super::{
     PipelineError, RunSummary,
     kept::KeptLevel,
     level::{self, Build},
-    registry,
+    records, registry,
     stage::{Stage, spare},
     write::{self, REPORT_FILE, RUN_FILE},
 };
@@ -34,6 +34,9 @@ pub struct Job {
 /// # Errors
 /// When any stage fails; no directory is left then.
 pub fn run(job: &Job) -> Result<RunSummary, PipelineError> {
+    if job.config.records.is_some() {
+        return records::run(job);
+    }
     let mut stage = Stage::begin(job, "run", RUN_FILE)?;
     let loaded = stage.load()?;
     let levels = stage.fit(&loaded)?;
@@ -51,6 +54,9 @@ pub fn run(job: &Job) -> Result<RunSummary, PipelineError> {
 /// As [`run`], and when a detector scores backwards: the checkpoint is then written for whoever
 /// looks for the reason, but not marked as ready, and `detect` refuses it.
 pub fn train(job: &Job) -> Result<RunSummary, PipelineError> {
+    if job.config.records.is_some() {
+        return records::train(job);
+    }
     train_with(job, registry::build)
 }
 
@@ -90,6 +96,9 @@ pub fn detect(
     checkpoint: &Path,
     allow_unready: bool,
 ) -> Result<RunSummary, PipelineError> {
+    if job.config.records.is_some() {
+        return records::detect(job, checkpoint);
+    }
     spare(&job.out, checkpoint)?;
     let kept = Checkpoint::load(checkpoint)?;
     let reasons = kept.readiness.not_ready_because.clone();

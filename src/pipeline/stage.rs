@@ -40,6 +40,11 @@ impl Clock {
         Self { last: Instant::now(), laps: Vec::new() }
     }
 
+    /// Seconds by stage so far.
+    pub(super) fn laps(&self) -> &[(String, f64)] {
+        &self.laps
+    }
+
     pub(super) fn lap(&mut self, name: &str) {
         self.laps.push((name.to_string(), self.last.elapsed().as_secs_f64()));
         self.last = Instant::now();
@@ -111,15 +116,7 @@ impl<'a> Stage<'a> {
 
     /// A run that stops over bad rows leaves no folder, but the rows it stopped over.
     fn keep_rejected(&self, error: PipelineError) -> PipelineError {
-        let mut kept = self.job.out.clone().into_os_string();
-        kept.push(".rejected.csv");
-        match fs::copy(self.dir.path().join("rejected.csv"), &kept) {
-            Ok(_) => PipelineError::Other(format!(
-                "{error}\nthe rejected rows are in {}",
-                Path::new(&kept).display()
-            )),
-            Err(_) => error, // there were none
-        }
+        keep_rejected(self.dir.path(), &self.job.out, error)
     }
 
     pub(super) fn context(&self) -> FitContext {
@@ -336,6 +333,19 @@ impl<'a> Stage<'a> {
     }
 }
 
+/// Copies the rejected rows of an unfinished directory beside its place, and says so.
+pub(super) fn keep_rejected(partial: &Path, out: &Path, error: PipelineError) -> PipelineError {
+    let mut kept = out.to_path_buf().into_os_string();
+    kept.push(".rejected.csv");
+    match fs::copy(partial.join("rejected.csv"), &kept) {
+        Ok(_) => PipelineError::Other(format!(
+            "{error}\nthe rejected rows are in {}",
+            Path::new(&kept).display()
+        )),
+        Err(_) => error, // there were none
+    }
+}
+
 /// Refuses to replace a folder that holds what is about to be read.
 pub(super) fn spare(out: &Path, read: &Path) -> Result<(), PipelineError> {
     match (fs::canonicalize(out), fs::canonicalize(read)) {
@@ -349,7 +359,7 @@ pub(super) fn spare(out: &Path, read: &Path) -> Result<(), PipelineError> {
 }
 
 /// A path inside the unfinished directory as it will be called when that is finished.
-fn published(path: &Path, partial: &Path, out: &Path) -> PathBuf {
+pub(super) fn published(path: &Path, partial: &Path, out: &Path) -> PathBuf {
     path.strip_prefix(partial).map_or_else(|_| path.to_path_buf(), |rest| out.join(rest))
 }
 

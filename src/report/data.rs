@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     ensemble::{AnomalyType, Direction, Severity},
-    report::{EvaluationCharts, ReportError},
+    report::{EvaluationCharts, ReportError, records::RecordsReport},
 };
 
 /// Everything that a report shows.
@@ -31,6 +31,9 @@ pub struct ReportData {
     pub charts: Vec<SeriesChart>,
     pub training: Option<TrainingCurve>,
     pub quality: Vec<MetricTable>,
+    /// Charts of scored records; panels have none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub records: Option<RecordsReport>,
     /// Charts of how good the run is, by level; empty without labels.
     #[serde(default)]
     pub evaluation: Vec<EvaluationCharts>,

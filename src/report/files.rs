@@ -48,7 +48,7 @@ impl ChartFormat {
 /// A picture and its file stem.
 pub(crate) type Named<'a> = (String, Box<dyn Picture + 'a>);
 
-/// The rankings and heat maps with their file stems, in the page's order.
+/// The rankings, heat maps and charts of records with their file stems, in the page's order.
 ///
 /// # Errors
 /// [`ReportError::Shape`] when a heat map's rows do not fit its times.
@@ -64,6 +64,7 @@ pub(crate) fn level_pictures(data: &ReportData) -> Result<Vec<Named<'_>>, Report
             pictures.push((file_stem("heatmap", &level.name), Box::new(picture)));
         }
     }
+    pictures.extend(data.records.iter().flat_map(|records| records.pictures()));
     Ok(pictures)
 }
 

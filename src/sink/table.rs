@@ -112,7 +112,7 @@ pub fn write_parquet(
     Ok(())
 }
 
-fn to_series(column: &Column<'_>, cells: &[(usize, usize)]) -> Series {
+pub(super) fn to_series(column: &Column<'_>, cells: &[(usize, usize)]) -> Series {
     let name = column.name.as_str().into();
     let values = cells.iter().map(|&(series, time)| (column.value)(series, time));
     match column.kind {
@@ -156,7 +156,7 @@ fn to_series(column: &Column<'_>, cells: &[(usize, usize)]) -> Series {
     }
 }
 
-fn write_value(out: &mut String, value: &Value<'_>) {
+pub(super) fn write_value(out: &mut String, value: &Value<'_>) {
     use std::fmt::Write as _;
     // Writing into a String cannot fail.
     let _ = match value {

@@ -50,6 +50,8 @@ pub(super) struct Intake<'a> {
     push: Push<'a>,
     progress: &'a mut dyn FnMut(u64, u64),
     builder: BatchBuilder,
+    /// For each id column, whether a row needs it.
+    needed: Vec<bool>,
     values: Vec<f64>,
     file: Arc<PathBuf>,
     seen: u64,
@@ -79,6 +81,11 @@ impl<'a> Intake<'a> {
             push,
             progress,
             builder: BatchBuilder::new(spec),
+            needed: spec
+                .id_columns
+                .iter()
+                .map(|id| !spec.optional_ids.contains(&id.name))
+                .collect(),
             values: vec![f64::NAN; spec.metrics.len()],
             file: Arc::default(),
             seen: 0,
@@ -138,7 +145,8 @@ impl<'a> Intake<'a> {
         if !self.read_values(row, &columns.values)? {
             return Ok(false);
         }
-        if columns.ids.iter().any(|id| text_of(row, id).is_none_or(|t| t.trim_ascii().is_empty())) {
+        let empty = |id| text_of(row, id).is_none_or(|text| text.trim_ascii().is_empty());
+        if columns.ids.iter().zip(&self.needed).any(|(id, needed)| *needed && empty(id)) {
             return Err(RejectReason::MissingKey);
         }
         let time = match &columns.time {
@@ -254,6 +262,11 @@ fn text_of<'r, R: Row>(row: &'r R, origin: &'r Origin) -> Option<&'r str> {
 /// Words for a missing value, in small letters.
 const MISSING: [&str; 8] = ["", "na", "n/a", "nan", "null", "none", "nil", "\\n"];
 
+/// Whether a text is one of the usual words for "missing".
+pub(super) fn is_missing(text: &str) -> bool {
+    MISSING.iter().any(|word| text.eq_ignore_ascii_case(word))
+}
+
 /// A number as people write it; NaN for the usual words for "missing".
 #[inline]
 pub(super) fn number(text: &str) -> Result<f64, RejectReason> {
@@ -266,7 +279,7 @@ pub(super) fn number(text: &str) -> Result<f64, RejectReason> {
             return Ok(whole as f64); // at most 15 digits: exact
         }
     }
-    if MISSING.iter().any(|word| text.eq_ignore_ascii_case(word)) {
+    if is_missing(text) {
         return Ok(f64::NAN);
     }
     text.parse().map_err(|_| RejectReason::NotANumber)

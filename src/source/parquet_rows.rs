@@ -63,6 +63,22 @@ pub(super) fn read_parquet(file: &InputFile, intake: &mut Intake<'_>) -> Result<
     Ok(())
 }
 
+/// The columns of a file that can be written as text: words, numbers and truths.
+pub(super) fn text_columns(file: &InputFile) -> Result<Vec<String>, SourceError> {
+    use ArrowDataType as T;
+    let unreadable = |source: PolarsError| SourceError::Parquet { path: file.path.clone(), source };
+    let source = File::open(&file.path).map_err(|error| SourceError::read(&file.path, error))?;
+    let schema = ParquetReader::new(source).schema().map_err(unreadable)?;
+    let plain = |dtype: &ArrowDataType| {
+        matches!(
+            dtype,
+            T::Boolean | T::Int32 | T::Int64 | T::UInt32 | T::UInt64 | T::Float32 | T::Float64
+        ) || matches!(dtype, T::Utf8 | T::LargeUtf8 | T::Utf8View)
+    };
+    let fields = schema.iter_values().filter(|field| plain(&field.dtype));
+    Ok(fields.map(|field| field.name.to_string()).collect())
+}
+
 /// Which fields are read as what; a field may be several things.
 struct Parts {
     text: Vec<bool>,

@@ -162,6 +162,8 @@ pub struct SourceSpec {
     pub time_zone: TimeZone,
     pub ambiguous_time: AmbiguousTime,
     pub id_columns: Vec<IdColumn>,
+    /// Names of id columns that a row may leave empty; without a value in another it is rejected.
+    pub optional_ids: Vec<String>,
     /// The metrics that rows carry (ratios are derived later).
     pub metrics: Vec<MetricColumn>,
     /// All of them must hold.
@@ -183,6 +185,7 @@ impl SourceSpec {
             time_zone: TimeZone::UTC,
             ambiguous_time: AmbiguousTime::Earlier,
             id_columns: Vec::new(),
+            optional_ids: Vec::new(),
             metrics: Vec::new(),
             filters: Vec::new(),
             max_rejected_share: 0.01,

@@ -250,7 +250,7 @@ pub(super) fn epoch_number(number: i64, per_second: i64) -> Option<i64> {
 }
 
 /// An RFC 3339 text in UTC, to the second.
-pub(super) fn rfc3339(epoch_secs: i64) -> String {
+pub fn rfc3339(epoch_secs: i64) -> String {
     Timestamp::from_second(epoch_secs).map_or_else(|_| epoch_secs.to_string(), |t| t.to_string())
 }
 

@@ -1,6 +1,6 @@
 //! Made-up data whose anomalies are known.
 //!
-//! Detection can only be measured where the truth is known, so both generators write their
+//! Detection can only be measured where the truth is known, so every generator writes its
 //! anomalies into a labels file: all of them, the undetectable ones too. Every series draws from
 //! its own random stream and files are written in order, so the same seed gives the same bytes
 //! whatever the number of threads. Rows are made and written a block of time at a time.
@@ -8,10 +8,13 @@
 mod events;
 mod funnel;
 mod funnel_model;
+mod records;
+mod records_model;
 mod table;
 mod weekly;
 
 pub use funnel::{FunnelSpec, generate_funnel};
+pub use records::{RecordsSpec, generate_records};
 pub use weekly::{WeeklySpec, generate_weekly};
 
 use std::collections::BTreeMap;
