@@ -217,7 +217,11 @@ fn what_does_not_fit_is_refused_with_a_remedy() {
     assert!(run("records.output=lof").contains("models"));
     assert!(run("records.features.context=[\"shop\"]").contains("categorical"));
     assert!(run("records.iforest.threshold_percentile=100").contains("below 100"));
-    assert!(run("records.features.numeric=[\"nps\"]").contains("no column `nps`"));
+    assert!(run("records.features.numeric=[\"nps\"]").contains("is none of `numeric`"));
+    assert!(
+        run("records.features.categorical=[\"channel\",\"queue\",\"shop\"]")
+            .contains("no column `shop`")
+    );
     let args = ["detect", "weekly", "--input", "x", "--checkpoint", "y", "--model", "rcf"];
     assert!(refused(dir.path(), &args).contains("[records]"));
 }

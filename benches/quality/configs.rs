@@ -14,6 +14,8 @@ pub fn of(kind: Kind) -> &'static str {
 
 const UNIVARIATE: &str = r#"
 name = "quality"
+[source]
+path = "read by the bench"
 [split]
 plan = "split"
 [ensemble]
@@ -30,6 +32,8 @@ max_windows_per_epoch = 1024
 
 const MULTIVARIATE: &str = r#"
 name = "quality"
+[source]
+path = "read by the bench"
 [split]
 plan = "split"
 [ensemble]
@@ -46,6 +50,8 @@ max_windows_per_epoch = 1024
 
 const WEEKLY: &str = r#"
 name = "quality"
+[source]
+path = "read by the bench"
 [split]
 plan = "split"
 [ensemble]

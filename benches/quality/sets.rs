@@ -123,7 +123,9 @@ impl Columns {
             Self { path: path.into(), header, cells }
         } else {
             let file = File::open(path).map_err(|e| fail(&e))?;
-            let frame = ParquetReader::new(file).finish().map_err(|e| fail(&e))?;
+            let frame = ParquetReader::new(file).finish().map_err(|e| {
+                fail(&format!("{e}; write columns of 8 or 16 bits as 32 bits, or the table as CSV"))
+            })?;
             Self::of(path, &frame).map_err(|e| fail(&e))?
         };
         let has = |name: &str| columns.header.iter().any(|column| column == name);

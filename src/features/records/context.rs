@@ -15,6 +15,8 @@ const LEAST_CONTRAST_ROWS: usize = 50;
 const FURTHEST_SQUARED: f64 = 25.0;
 /// The least spread of a column within a context, as a share of its spread overall.
 const LEAST_SPREAD: f64 = 0.25;
+/// A context of fewer rows is judged by what is normal overall.
+const MIN_CONTEXT_ROWS: usize = 10;
 
 /// One context.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -131,7 +133,10 @@ impl Context {
         let (mut maps, mut centre, mut spread) = (Vec::new(), Vec::new(), Vec::new());
         for ((column, overall), &widest) in sorted.columns.iter().zip(overall).zip(spreads) {
             let own = quantiles(column).unwrap_or(*overall);
-            let weight = column.len() as f64 / (column.len() as f64 + prior_rows);
+            let rows = column.len() as f64;
+            // Quantiles of a handful of rows would drag those of all rows wherever they happen to lie.
+            let enough = column.len() >= MIN_CONTEXT_ROWS;
+            let weight = if enough { rows / (rows + prior_rows) } else { 0.0 };
             let shrunk: Quantiles =
                 std::array::from_fn(|i| weight * own[i] + (1.0 - weight) * overall[i]);
             maps.push(NormalMap::new(&shrunk, widest));

@@ -150,7 +150,7 @@ mod tests {
     #[test]
     fn a_constant_column_gives_no_infinite_deviate() {
         let map = NormalMap::new(&quantiles(&[2.0; 50]).unwrap(), 1e-9);
-        assert_eq!(map.deviate(2.0), 0.0);
+        assert!(map.deviate(2.0).abs() < 1e-9);
         assert!(map.deviate(3.0).is_finite() && map.is_sound());
     }
 }

@@ -41,7 +41,7 @@ pub enum Scaling {
 /// | `context` | `channel`, `queue` | what a row is compared within | of `categorical` |
 /// | `groups` | `context`, `mismatch`, `burst` | see [`FeatureGroup`] | at least one |
 /// | `scaling` | `robust` | of `plain` numbers: `robust` or `standard` | |
-/// | `context_prior_rows` | 30 | rows that all contexts together weigh in each of them | > 0 |
+/// | `context_prior_rows` | 30 | rows that all contexts together weigh in each of them; one of fewer than ten rows has no say of its own | > 0 |
 /// | `burst_rows` | 6, 12 | last rows of a context that are pooled, one feature each | 2 to 1000 |
 /// | `burst_hours` | 24 | older rows are not pooled | > 0 |
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
