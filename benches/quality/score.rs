@@ -6,7 +6,7 @@ use anomalist::{
     config::Config,
     detectors::FitContext,
     panel::{Calendar, Level, Metric, MetricKind, Panel, SeriesKey, Step},
-    pipeline::{LevelRun, fit_level},
+    pipeline::{LevelRun, decide_levels, fit_level},
 };
 use jiff::tz::TimeZone;
 use ndarray::Array3;
@@ -96,7 +96,11 @@ fn detectors(
     let mut config = config.clone();
     config.split.train_share = placed.train_share;
     let run = fit_level(&config, placed.panel.clone(), &[], &FitContext::new(SEED));
-    match run {
+    let decided = run.and_then(|mut run| {
+        decide_levels(&config, std::slice::from_mut(&mut run))?;
+        Ok(run)
+    });
+    match decided {
         Ok(run) => {
             add_run(set, series, &placed, &run, order, tallies);
             Ok(())

@@ -47,7 +47,7 @@ pub use compare::{
 pub use error::PipelineError;
 pub use evaluate::{EvaluateJob, METRICS_FILE, evaluate};
 pub use inject::{INJECT_FILE, InjectLevel, InjectSummary, SmallestSummary, inject};
-pub use level::{LevelRun, MemberRun, fit_level};
+pub use level::{LevelRun, MemberRun, decide_levels, fit_level};
 pub use load::{GeneratedFiles, generate};
 pub use metrics::{CalibrationMetrics, LevelMetrics, Metrics, ScorerMetrics};
 pub use records::RECORDS_LEVEL;
