@@ -35,7 +35,7 @@ struct Leaf {
     points: u32,
 }
 
-/// A robust random cut tree over slots of [`Points`].
+/// A robust random cut tree over slots of `Points`.
 #[derive(Clone, Debug)]
 pub struct Tree {
     root: u32,
