@@ -6,17 +6,19 @@
 
 mod document;
 mod matrix;
+mod output;
 mod presets;
 mod records;
 mod sections;
 
 pub use document::{Problem, Source};
 pub use matrix::{MAX_VARIANTS, Variant};
+pub use output::{OutputSchema, OutputSection};
 pub use presets::{PRESETS, Preset};
 pub use records::{RecordForestParams, RecordLofParams, RecordOutput, RecordsSection};
 pub use sections::{
-    EnsembleSection, GenerateSection, LayoutName, OutputSchema, OutputSection, PanelSection,
-    PlanName, ReportSection, SourceSection, SplitSection,
+    EnsembleSection, GenerateSection, LayoutName, PanelSection, PlanName, ReportSection,
+    SourceSection, SplitSection,
 };
 
 use std::{

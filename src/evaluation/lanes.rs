@@ -15,13 +15,6 @@ pub struct Lane {
     pub score: Vec<f64>,
 }
 
-impl Lane {
-    /// Both labelled and clean steps are there, so that a ranking can be judged.
-    pub fn has_both_classes(&self) -> bool {
-        self.truth.contains(&true) && self.truth.contains(&false)
-    }
-}
-
 /// The counted steps of every series.
 pub fn lanes(input: &EvaluationInput<'_>) -> Vec<Lane> {
     (0..input.truth.nrows()).map(|s| lane(input, s)).collect()

@@ -250,11 +250,6 @@ pub fn ln_normal_cdf(z: f64) -> f64 {
     (0.5 + central_area(z)).ln()
 }
 
-/// `Phi(z)`.
-pub fn normal_cdf(z: f64) -> f64 {
-    ln_normal_cdf(z).exp()
-}
-
 /// `Phi(z) - 1/2` for moderate `z`, by the series of positive terms `pdf(z) (z + z^3/3 + z^5/15 + …)`.
 fn central_area(z: f64) -> f64 {
     let square = z * z;

@@ -56,12 +56,8 @@ impl RowDetector<Forest> {
     /// # Errors
     /// [`DetectorError::Parameter`] for the first parameter that is out of its range.
     pub fn new(params: IsolationForestParams) -> Result<Self, DetectorError> {
-        match params.problems().into_iter().next() {
-            None => Ok(Self::from_checked(params.rows.clone(), params)),
-            Some((parameter, value, expected)) => {
-                Err(DetectorError::Parameter { detector: NAME, parameter, value, expected })
-            }
-        }
+        DetectorError::first_of(NAME, params.problems())?;
+        Ok(Self::from_checked(params.rows.clone(), params))
     }
 }
 

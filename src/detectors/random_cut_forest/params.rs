@@ -2,7 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::features::residual_rows::RowParams;
+use crate::{
+    detectors::{ParameterProblem, residual_rows},
+    features::residual_rows::RowParams,
+};
 
 /// How the forest is grown.
 ///
@@ -28,24 +31,15 @@ impl Default for RandomCutForestParams {
 impl RandomCutForestParams {
     /// Every parameter out of its range, with what it must be.
     pub fn check(&self) -> Vec<(String, String)> {
-        let own = self.own_problems().into_iter();
-        let own = own.map(|(name, value, rule)| {
-            (name.to_string(), format!("is {value}, but must be {rule}"))
-        });
-        let rows = self.rows.check().into_iter();
-        own.chain(rows.map(|(name, rule)| (format!("rows.{name}"), rule))).collect()
+        residual_rows::check(self.own_problems(), &self.rows)
     }
 
     /// The same as name, value and rule, with one entry for all of `rows`.
-    pub(super) fn problems(&self) -> Vec<(&'static str, String, &'static str)> {
-        let mut wrong = self.own_problems();
-        if let Some((name, rule)) = self.rows.check().into_iter().next() {
-            wrong.push(("rows", format!("wrong (`{name}` {rule})"), "in its ranges"));
-        }
-        wrong
+    pub(super) fn problems(&self) -> Vec<ParameterProblem> {
+        residual_rows::problems(self.own_problems(), &self.rows)
     }
 
-    fn own_problems(&self) -> Vec<(&'static str, String, &'static str)> {
+    fn own_problems(&self) -> Vec<ParameterProblem> {
         let mut wrong = Vec::new();
         if !(1..=10_000).contains(&self.trees) {
             wrong.push(("trees", self.trees.to_string(), "from 1 to 10000"));

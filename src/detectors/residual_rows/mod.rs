@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use crate::{
     detectors::{
         Detector, DetectorError, DetectorName, DetectorState, FitContext, FitMask, FittedDetector,
-        Scores, ScoringPlan, SeriesFailure,
+        ParameterProblem, Scores, ScoringPlan, SeriesFailure,
     },
     features::residual_rows::{ResidualRows, RowParams, Rows},
     math::robust::quantile,
@@ -49,6 +49,23 @@ pub trait RowModel: Clone + Send + Sync + Sized + 'static {
     /// # Errors
     /// What is wrong with the state.
     fn restore(state: Self::State) -> Result<Self, String>;
+}
+
+/// A config's problems with a row detector: its own, then those of its `rows`.
+pub(super) fn check(own: Vec<ParameterProblem>, rows: &RowParams) -> Vec<(String, String)> {
+    let own = own.into_iter();
+    let own = own
+        .map(|(name, value, rule)| (name.to_string(), format!("is {value}, but must be {rule}")));
+    let rows = rows.check().into_iter();
+    own.chain(rows.map(|(name, rule)| (format!("rows.{name}"), rule))).collect()
+}
+
+/// The same as name, value and rule, with one entry for all of `rows`.
+pub(super) fn problems(mut own: Vec<ParameterProblem>, rows: &RowParams) -> Vec<ParameterProblem> {
+    if let Some((name, rule)) = rows.check().into_iter().next() {
+        own.push(("rows", format!("wrong (`{name}` {rule})"), "in its ranges"));
+    }
+    own
 }
 
 /// A detector of panels before it has seen data.
