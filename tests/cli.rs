@@ -159,7 +159,8 @@ fn a_checkpoint_scores_the_data_it_was_trained_on_like_the_training_did() {
 fn the_shipped_checkpoint_scores_new_data_at_once() {
     let dir = tempfile::tempdir().unwrap();
     ok(dir.path(), &["generate", "weekly", "--seed", "2", "--keys", "10", "--out", "data"]);
-    let checkpoint = concat!(env!("CARGO_MANIFEST_DIR"), "/checkpoints/demo_weekly");
+    let checkpoint = std::path::absolute("checkpoints/demo_weekly").unwrap();
+    let checkpoint = checkpoint.to_str().unwrap();
     let args = ["detect", "weekly", "--checkpoint", checkpoint, "--input", "data/events.csv"];
     let out = ok(
         dir.path(),
@@ -273,12 +274,14 @@ fn generated_data_follow_their_seed() {
 fn a_report_is_drawn_again_as_svg() {
     let dir = tempfile::tempdir().unwrap();
     ok(dir.path(), &small(&["run", "weekly", "--out", "out"], &[]));
+    fs::write(dir.path().join("out/charts/mine.txt"), "a note").unwrap();
     ok(dir.path(), &["report", "out", "--format", "svg", "--top", "1"]);
-    let svgs = files_below(&dir.path().join("out/charts"))
-        .into_iter()
-        .filter(|path| path.extension().is_some_and(|e| e == "svg"))
-        .count();
-    assert!(svgs >= 1);
+    let files = files_below(&dir.path().join("out/charts"));
+    let count = |extension: &str| {
+        files.iter().filter(|path| path.extension().is_some_and(|e| e == extension)).count()
+    };
+    assert!(count("svg") >= 1);
+    assert_eq!((count("png"), count("txt")), (0, 1), "old pictures go, what is no picture stays");
 }
 
 #[test]
@@ -289,6 +292,16 @@ fn a_slip_in_a_name_is_guessed_and_an_error_is_json_where_json_was_asked_for() {
     let told: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(told["exit_code"], 2);
     assert!(told["error"].as_str().unwrap().contains("weeky"), "{told}");
+}
+
+#[test]
+fn a_new_column_name_that_is_taken_is_refused_before_anything_is_fitted() {
+    let dir = tempfile::tempdir().unwrap();
+    let args = ["run", "weekly", "--out", "out", "--set", "output.rename.mu_hat=pi_low"];
+    let output = anomalist(dir.path(), &args);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(text(&output.stderr).contains("`pi_low`, which is a column"));
+    assert!(!dir.path().join("out").exists());
 }
 
 #[test]

@@ -83,8 +83,8 @@ const OWN: &[&str] = &[
     "fallback",
 ];
 
-/// Refuses, before anything is fitted, id columns and metrics that have the name of a column of
-/// the flags files.
+/// Refuses, before anything is fitted, id columns, metrics and new names that are the name of a
+/// column of the flags files.
 ///
 /// # Errors
 /// Names the first such column.
@@ -102,6 +102,15 @@ pub fn check_names(config: &Config) -> Result<(), PipelineError> {
                 **name == format!("{model}_threshold") || **name == format!("{model}_anomaly")
             })
     };
+    let rename = &config.output.rename;
+    // One of our columns under the name of another that keeps its own.
+    let clash =
+        rename.iter().find(|(_, to)| OWN.contains(&to.as_str()) && !rename.contains_key(*to));
+    if let Some((from, to)) = clash {
+        return Err(PipelineError::Arguments(format!(
+            "[output.rename] gives `{from}` the name `{to}`, which is a column of the flags files already: take another, or rename that one too"
+        )));
+    }
     match names.iter().find(taken) {
         None => Ok(()),
         Some(name) => Err(PipelineError::Other(format!(

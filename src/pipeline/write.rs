@@ -1,6 +1,10 @@
 //! The files of a run's directory.
 
-use std::{collections::BTreeMap, fs, path::Path};
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+};
 
 use super::{PipelineError, RunSummary, flags, level::LevelRun, load::Loaded};
 use crate::{
@@ -23,15 +27,25 @@ pub(super) fn draw(
     progress: &dyn Progress,
 ) -> Result<(), PipelineError> {
     let charts = dir.join("charts");
-    // Pictures of an earlier drawing would stay beside the page that no longer shows them.
-    if charts.is_dir() {
-        fs::remove_dir_all(&charts).map_err(PipelineError::io(&charts))?;
-    }
     fs::create_dir_all(&charts).map_err(PipelineError::io(&charts))?;
     progress.start("drawing", data.charts.len() as u64);
-    report::write_charts(data, &charts, format, &mut |units| progress.advance(units))?;
+    let drawn = report::write_charts(data, &charts, format, &mut |units| progress.advance(units))?;
     report::write_page(data, &dir.join("report.html"))?;
+    remove_other_pictures(&charts, &drawn)?;
     progress.finish();
+    Ok(())
+}
+
+/// Pictures of an earlier drawing would stay beside the page that no longer shows them. They go once
+/// the new ones are whole, and nothing that is no picture goes.
+fn remove_other_pictures(charts: &Path, drawn: &[PathBuf]) -> Result<(), PipelineError> {
+    for entry in fs::read_dir(charts).map_err(PipelineError::io(charts))? {
+        let path = entry.map_err(PipelineError::io(charts))?.path();
+        let is_picture = path.extension().is_some_and(|e| e == "png" || e == "svg");
+        if is_picture && !drawn.contains(&path) {
+            fs::remove_file(&path).map_err(PipelineError::io(&path))?;
+        }
+    }
     Ok(())
 }
 

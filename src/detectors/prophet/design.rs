@@ -37,7 +37,7 @@ impl Columns {
         ]
         .into_iter()
         .map(|(period_days, terms, usual, least)| {
-            // A year is no multiple of a week, but a step of a year and more has no season either.
+            // As the reference has it: the step matters for the day and the week alone.
             let fits = span >= least && (step < period_days || period_days > 300.0);
             let terms = match terms {
                 Terms::Fixed(n) => n,

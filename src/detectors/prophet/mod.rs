@@ -1,8 +1,9 @@
 //! Prophet: a piecewise-linear trend, Fourier seasons and holidays for every metric of every series.
 //!
 //! The model is that of Taylor and Letham (2018); the fit is the same posterior mode that the
-//! reference implementation takes, found some hundred times faster, because rows enter only through
-//! their second moments (`map.rs`). A golden test holds its forecasts against the reference's.
+//! reference implementation takes, found some twenty times faster (2,160 hours in 18 ms on a loaded
+//! machine; the reference 0.33 s), because rows enter only through their second moments (`map.rs`). A
+//! golden test holds its forecasts against the reference's.
 //! Intervals are noise and bends to come, without Prophet's thousand simulated futures: their
 //! variance has a closed form (`model.rs`).
 //!

@@ -131,7 +131,7 @@ impl Model {
         self.columns.push(time, row);
     }
 
-    /// The forecast for a moment; `row` is scratch.
+    /// The forecast for a moment. `row` is room for the regression's row, so that it is made once.
     pub(super) fn forecast(&self, time: f64, row: &mut Vec<f64>) -> Forecast {
         row.clear();
         self.push_row(time, row);
