@@ -116,14 +116,14 @@ fn rust_files(dir: &Path, into: &mut Vec<PathBuf>) {
 }
 
 fn files() -> Vec<File> {
-    let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let src = Path::new("src");
     let mut paths = Vec::new();
-    rust_files(&src, &mut paths);
+    rust_files(src, &mut paths);
     paths
         .into_iter()
         .map(|path| File {
             text: fs::read_to_string(&path).expect("utf-8"),
-            path: path.strip_prefix(&src).expect("in src").to_string_lossy().replace('\\', "/"),
+            path: path.strip_prefix(src).expect("in src").to_string_lossy().replace('\\', "/"),
         })
         .collect()
 }

@@ -111,8 +111,12 @@ fn readable(file: &InputFile, column: &str, dtype: &ArrowDataType) -> Result<(),
     use ArrowDataType as T;
     let fine = match dtype {
         T::Boolean
+        | T::Int8
+        | T::Int16
         | T::Int32
         | T::Int64
+        | T::UInt8
+        | T::UInt16
         | T::UInt32
         | T::UInt64
         | T::Float32
@@ -137,7 +141,7 @@ fn readable(file: &InputFile, column: &str, dtype: &ArrowDataType) -> Result<(),
         column: column.to_string(),
         found: format!("values of the type {dtype:?}"),
         wanted: "text, a number or a time",
-        remedy: "write it as a string, a 32- or 64-bit number, a date or a timestamp",
+        remedy: "write it as a string, a number of 8 to 64 bits, a date or a timestamp",
     })
 }
 

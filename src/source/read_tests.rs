@@ -417,7 +417,7 @@ fn the_fingerprint_is_the_hash_of_the_bytes_and_progress_ends_at_the_total() {
 
 /// A sample file: time column, id columns, metric, and how many rows it has.
 fn sample(name: &str, time: &str, ids: &[&str], value: &str) -> (Rows, ReadSummary) {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("configs/data");
+    let folder = Path::new("configs/data");
     let mut spec = SourceSpec::new(folder.join(name).to_string_lossy(), time, Layout::Wide);
     spec.id_columns = ids.iter().copied().map(IdColumn::named).collect();
     spec.metrics = vec![MetricColumn { name: value.into(), column: None, count: true }];
@@ -431,8 +431,7 @@ fn the_sample_data_are_read_without_a_reject_and_their_labels_fall_on_rows() {
     for (name, n_rows, n_labels) in [("cloud_monitoring", 10_224, 36), ("nab", 10_839, 10)] {
         let (rows, summary) = sample(&format!("{name}.csv"), "timestamp", &["series"], "value");
         assert_eq!(summary.rows, n_rows);
-        let path =
-            Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("configs/data/{name}_labels.csv"));
+        let path = Path::new("configs/data").join(format!("{name}_labels.csv"));
         let labels = read_intervals(
             &path,
             &IntervalSpec {
