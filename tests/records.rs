@@ -225,3 +225,43 @@ fn what_does_not_fit_is_refused_with_a_remedy() {
     let args = ["detect", "weekly", "--input", "x", "--checkpoint", "y", "--model", "rcf"];
     assert!(refused(dir.path(), &args).contains("[records]"));
 }
+
+#[test]
+fn a_finished_run_is_measured_again_with_the_same_figures() {
+    let dir = tempfile::tempdir().unwrap();
+    generated(dir.path(), "4000", "3");
+    let args = ["--input", "data/records.csv", "--labels", "data/labels.csv", "--out", "out"];
+    ok(dir.path(), &[&["run", "records"][..], &args].concat());
+    let figures = |path: &str| -> serde_json::Value {
+        let text = fs::read_to_string(dir.path().join(path)).unwrap();
+        serde_json::from_str::<serde_json::Value>(&text).unwrap()["levels"].take()
+    };
+    let said = ok(dir.path(), &["evaluate", "out", "--format", "svg"]);
+    assert!(said.contains("1,600 rows measured") || said.contains("1600 rows measured"), "{said}");
+    assert!(said.contains("rows found") && !said.contains("POD"), "{said}");
+    let (first, again) = (figures("out/metrics.json"), figures("out/evaluation/metrics.json"));
+    for place in 0..4 {
+        let of = |level: &serde_json::Value| level[0]["scorers"][place].clone();
+        assert_eq!(of(&first)["confusion"], of(&again)["confusion"]);
+        let auc = |level| of(level)["figures"]["auc_pr"].as_f64().unwrap();
+        // The files hold scores to nine digits.
+        assert!((auc(&first) - auc(&again)).abs() < 1e-3, "{}", auc(&again));
+    }
+    assert!(dir.path().join("out/evaluation/evaluation_curves_records.svg").is_file());
+
+    fs::write(dir.path().join("other.csv"), "interaction_id,kind\nnobody,point\n").unwrap();
+    let error = refused(dir.path(), &["evaluate", "out", "--labels", "other.csv"]);
+    assert!(error.contains("other.csv") && error.contains("interaction_id"), "{error}");
+    fs::write(dir.path().join("none.csv"), "interaction_id,kind\n").unwrap();
+    let error = refused(dir.path(), &["evaluate", "out", "--labels", "none.csv"]);
+    assert!(error.contains("no row"), "{error}");
+}
+
+#[test]
+fn what_is_for_panels_alone_says_so_before_anything_is_read() {
+    let dir = tempfile::tempdir().unwrap();
+    let error = refused(dir.path(), &["inject", "records", "--input", "none.csv"]);
+    assert!(error.contains("injection tests are for panels"), "{error}");
+    let error = refused(dir.path(), &["compare", "records", "weekly"]);
+    assert!(error.contains("`records` is about records") && error.contains("evaluate"), "{error}");
+}

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, path::Path};
 
 use anomalist::{
-    config::Config,
+    config::{Config, Override},
     detectors::FitContext,
     panel::{Calendar, Level, Metric, MetricKind, Panel, SeriesKey, Step},
     pipeline::{LevelRun, decide_levels, fit_level},
@@ -33,8 +33,8 @@ pub struct SetResult {
 }
 
 /// Runs detectors and baselines on every series.
-pub fn run_set(set: &Set, without: &[String]) -> Result<SetResult, String> {
-    let config = config(set, without)?;
+pub fn run_set(set: &Set, without: &[String], overrides: &[Override]) -> Result<SetResult, String> {
+    let config = config(set, without, overrides)?;
     let mut order: Vec<String> = vec!["ensemble".into()];
     order.extend(config.ensemble.members.iter().map(ToString::to_string));
     let parts: Vec<(Tallies, Option<String>)> = set
@@ -75,8 +75,8 @@ impl Tallies {
     }
 }
 
-fn config(set: &Set, without: &[String]) -> Result<Config, String> {
-    let mut config = Config::parse(configs::of(set.kind), "quality", Path::new(""), &[])
+fn config(set: &Set, without: &[String], overrides: &[Override]) -> Result<Config, String> {
+    let mut config = Config::parse(configs::of(set.kind), "quality", Path::new(""), overrides)
         .map_err(|error| error.to_string())?;
     config.ensemble.members.retain(|member| !without.contains(&member.to_string()));
     if config.ensemble.members.is_empty() {

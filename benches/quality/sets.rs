@@ -6,6 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use ndarray::Array2;
 use polars::prelude::{DataFrame, DataType, ParquetReader, SerReader};
 
 /// The folders that hold series.
@@ -88,7 +89,8 @@ pub fn read(dir: &Path, kind: Kind, notes: &mut Vec<String>) -> Result<Vec<Set>,
         paths.sort();
         let mut set = Set { name, kind, metrics: Vec::new(), series: Vec::new() };
         for path in paths {
-            if let Some(columns) = Columns::read(&path)? {
+            let columns = Columns::read(&path)?;
+            if columns.is_labelled_series() {
                 columns.into_set(&mut set, notes)?;
             }
         }
@@ -100,7 +102,7 @@ pub fn read(dir: &Path, kind: Kind, notes: &mut Vec<String>) -> Result<Vec<Set>,
 }
 
 /// A file's columns as text, whatever they were.
-struct Columns {
+pub struct Columns {
     path: PathBuf,
     header: Vec<String>,
     /// `[column][row]`; empty for missing.
@@ -108,10 +110,11 @@ struct Columns {
 }
 
 impl Columns {
-    /// `None` for a table that is no labelled series.
-    fn read(path: &Path) -> Result<Option<Self>, String> {
+    /// # Errors
+    /// When the file cannot be read, with its path.
+    pub fn read(path: &Path) -> Result<Self, String> {
         let fail = |error: &dyn std::fmt::Display| format!("{}: {error}", path.display());
-        let columns = if path.extension().is_some_and(|e| e == "csv") {
+        if path.extension().is_some_and(|e| e == "csv") {
             let mut reader = csv::Reader::from_path(path).map_err(|e| fail(&e))?;
             let header: Vec<String> =
                 reader.headers().map_err(|e| fail(&e))?.iter().map(String::from).collect();
@@ -120,16 +123,28 @@ impl Columns {
                 let record = record.map_err(|e| fail(&e))?;
                 cells.iter_mut().zip(&record).for_each(|(column, cell)| column.push(cell.into()));
             }
-            Self { path: path.into(), header, cells }
+            Ok(Self { path: path.into(), header, cells })
         } else {
             let file = File::open(path).map_err(|e| fail(&e))?;
-            let frame = ParquetReader::new(file).finish().map_err(|e| {
-                fail(&format!("{e}; write columns of 8 or 16 bits as 32 bits, or the table as CSV"))
-            })?;
-            Self::of(path, &frame).map_err(|e| fail(&e))?
-        };
-        let has = |name: &str| columns.header.iter().any(|column| column == name);
-        Ok((has("series_id") && has("timestamp") && has("label")).then_some(columns))
+            let frame = ParquetReader::new(file).finish().map_err(|e| fail(&e))?;
+            Self::of(path, &frame).map_err(|e| fail(&e))
+        }
+    }
+
+    fn is_labelled_series(&self) -> bool {
+        ["series_id", "timestamp", "label"].iter().all(|name| self.get(name).is_some())
+    }
+
+    /// Rows `[row, column]` and their labels; `None` without labels or with words.
+    pub fn table(&self) -> Option<(Array2<f64>, Vec<bool>)> {
+        let labels = self.get("label")?.iter().map(|cell| cell.parse::<f64>().ok());
+        let labels: Vec<bool> = labels.map(|label| Some(label? > 0.0)).collect::<Option<_>>()?;
+        let mut columns: Vec<Vec<f64>> = Vec::new();
+        for (_, cells) in self.header.iter().zip(&self.cells).filter(|(name, _)| *name != "label") {
+            columns.push(cells.iter().map(|cell| cell.parse().ok()).collect::<Option<_>>()?);
+        }
+        let rows = Array2::from_shape_fn((labels.len(), columns.len()), |(r, c)| columns[c][r]);
+        Some((rows, labels))
     }
 
     fn of(path: &Path, frame: &DataFrame) -> Result<Self, polars::prelude::PolarsError> {

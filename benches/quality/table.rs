@@ -2,11 +2,17 @@
 
 use std::fmt::Write as _;
 
-use crate::{measure::Tally, score::SetResult, sets::Kind};
+use crate::{
+    measure::Tally,
+    score::SetResult,
+    sets::Kind,
+    tables::{FOLDER, Figures, SCORERS, TableResult},
+};
 
 #[derive(Default)]
 pub struct Report {
     pub sets: Vec<SetResult>,
+    pub tables: Vec<TableResult>,
     pub notes: Vec<String>,
     pub secs: f64,
 }
@@ -25,7 +31,7 @@ impl Report {
             table(&mut out, &format!("{name}: VUS-PR / AUC-PR"), &sets, &ranking);
             table(&mut out, &format!("{name}: event F1 / FPR"), &sets, &decision);
         }
-        out.push_str("Tables (`tabular`): no detector of this project takes tables yet.\n");
+        tables(&mut out, &self.tables);
         for note in &self.notes {
             let _ = writeln!(out, "{note}.");
         }
@@ -85,4 +91,31 @@ fn table(out: &mut String, title: &str, sets: &[&SetResult], cell: &dyn Fn(&Tall
             writeln!(out, "| {} | {scored} ({}) | {} |", set.name, set.n_series, cells.join(" | "));
     }
     out.push('\n');
+}
+
+/// The tables, their mean, and the seconds that each scorer took.
+fn tables(out: &mut String, found: &[TableResult]) {
+    if found.is_empty() {
+        return;
+    }
+    let names = SCORERS.map(|name| name.replace('_', " "));
+    let title = format!("{FOLDER}: AUC-PR / AUC-ROC, F1 / FPR");
+    let _ = writeln!(out, "| {title} | rows × columns | anomalous | {} |", names.join(" | "));
+    let _ = writeln!(out, "|{}", "---|".repeat(names.len() + 3));
+    let cell =
+        |f: &Figures| format!("{:.3} / {:.3}, {:.3} / {:.3}", f.auc_pr, f.auc_roc, f.f1, f.fpr);
+    for table in found {
+        let cells: Vec<String> = table.figures.iter().map(cell).collect();
+        let size = format!("{} × {}", table.rows, table.columns);
+        let share = 100.0 * table.share;
+        let _ = writeln!(out, "| {} | {size} | {share:.2} % | {} |", table.name, cells.join(" | "));
+    }
+    let means: Vec<Figures> = (0..names.len())
+        .map(|k| Figures::mean(found.iter().map(|table| table.figures[k])))
+        .collect();
+    let cells: Vec<String> = means.iter().map(cell).collect();
+    let _ = writeln!(out, "| mean of {} tables | | | {} |", found.len(), cells.join(" | "));
+    let total = |k: usize| found.iter().map(|table| table.figures[k].secs).sum::<f64>();
+    let secs: Vec<String> = (0..names.len()).map(|k| format!("{:.1} s", total(k))).collect();
+    let _ = writeln!(out, "| time of one seed | | | {} |\n", secs.join(" | "));
 }

@@ -1,7 +1,7 @@
 //! The tables of `anomalist evaluate`.
 
 use super::text::table;
-use crate::pipeline::{LevelMetrics, METRICS_FILE, Metrics};
+use crate::pipeline::{LevelMetrics, METRICS_FILE, Metrics, RECORDS_LEVEL};
 
 /// Title and key of every column of a table.
 type Columns = &'static [(&'static str, &'static str)];
@@ -45,21 +45,28 @@ pub fn metrics(metrics: &Metrics) -> String {
 }
 
 fn level_text(level: &LevelMetrics) -> String {
+    let records = level.level == RECORDS_LEVEL;
+    let (points, events) =
+        if records { ("rows", "of them labelled") } else { ("points", "labelled events") };
     let mut out = format!(
-        "level {}: {} points count, {} labelled events\n",
+        "level {}: {} {points} measured, {} {events}\n",
         level.level, level.cells, level.labelled_events
     );
     if level.scorers.is_empty() {
         out.push_str("  no label names a series of this level\n\n");
         return out;
     }
-    out.push_str(&figures("points", level, POINTS));
-    out.push_str(&figures("events", level, EVENTS));
-    out.push_str(&by_kind(level));
+    out.push_str(&figures(points, level, POINTS));
+    if !records {
+        out.push_str(&figures("events", level, EVENTS));
+    }
+    out.push_str(&by_kind(level, if records { "rows found" } else { "events found" }));
     out.push_str(&calibration(level));
-    out.push_str(
-        "  POD: share of events with a flag; PPV: share of alerts that touch an event; delay in steps\n\n",
-    );
+    out.push_str(if records {
+        "\n"
+    } else {
+        "  POD: share of events with a flag; PPV: share of alerts that touch an event; delay in steps\n\n"
+    });
     out
 }
 
@@ -68,11 +75,13 @@ fn shown(value: Option<f64>) -> String {
 }
 
 fn figures(title: &str, level: &LevelMetrics, columns: Columns) -> String {
+    let known = |key: &str| level.scorers.iter().any(|scorer| scorer.figures.contains_key(key));
+    let columns: Vec<_> = columns.iter().filter(|(_, key)| known(key)).collect();
     let mut rows = vec![vec![title.to_string(), String::new()]];
     rows[0].extend(columns.iter().map(|(title, _)| title.to_string()));
     for scorer in &level.scorers {
         // The scope is worth a column only where it is not the usual one.
-        let scope = if scorer.scope == "all cells" { "" } else { &scorer.scope };
+        let scope = if scorer.is_everywhere() { "" } else { &scorer.scope };
         let mut cells = vec![scorer.who.clone(), scope.to_string()];
         cells.extend(
             columns.iter().map(|(_, key)| shown(scorer.figures.get(*key).copied().flatten())),
@@ -82,12 +91,12 @@ fn figures(title: &str, level: &LevelMetrics, columns: Columns) -> String {
     table(&rows)
 }
 
-fn by_kind(level: &LevelMetrics) -> String {
+fn by_kind(level: &LevelMetrics, title: &str) -> String {
     let Some(first) = level.scorers.first() else { return String::new() };
     let kinds: Vec<&String> = first.by_kind.keys().collect();
-    let mut rows = vec![vec!["events found".to_string(), String::new()]];
+    let mut rows = vec![vec![title.to_string(), String::new()]];
     rows[0].extend(kinds.iter().map(|kind| kind.to_string()));
-    for scorer in level.scorers.iter().filter(|scorer| scorer.scope == "all cells") {
+    for scorer in level.scorers.iter().filter(|scorer| scorer.is_everywhere()) {
         let mut cells = vec![scorer.who.clone(), String::new()];
         cells.extend(kinds.iter().map(|kind| {
             scorer.by_kind.get(*kind).map_or("-".into(), |(found, all)| format!("{found}/{all}"))

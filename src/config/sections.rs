@@ -382,6 +382,7 @@ impl SplitSection {
 pub struct EnsembleSection {
     pub members: Vec<DetectorName>,
     /// Weights of members; 1 for those not named. A weight may wait for a member that is left out.
+    /// With weight 0 a member is watched: it has its columns and figures, and no say.
     pub weights: BTreeMap<DetectorName, f64>,
     /// Strategy and its parameters.
     pub combination: EnsembleParams,
@@ -413,9 +414,14 @@ impl EnsembleSection {
             }
         }
         for (name, weight) in &self.weights {
-            if !(weight.is_finite() && *weight > 0.0) {
-                problems.push(problem(&format!("weights.{name}"), "must be a positive number"));
+            if !(weight.is_finite() && *weight >= 0.0) {
+                problems
+                    .push(problem(&format!("weights.{name}"), "must be 0 or a positive number"));
             }
+        }
+        let silent = |name| self.weights.get(name) == Some(&0.0);
+        if !self.members.is_empty() && self.members.iter().all(silent) {
+            problems.push(problem("weights", "leave at least one member a weight above 0"));
         }
         let inner = self.combination.check();
         problems.extend(inner.into_iter().map(|(key, text)| (format!("combination.{key}"), text)));

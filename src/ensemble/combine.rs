@@ -10,7 +10,8 @@
 //! | `max` | smallest p, Šidák for the number of members | conservative under positive |
 //! | `voting` | the p that members with `voting_share` of the weight stay under | none of its own: at share 1/2 of two members it is the smaller p |
 //!
-//! A member without a score at a cell is left out there and its weight shared out. Discrete
+//! A member without a score at a cell is left out there and its weight shared out. One of weight 0
+//! is watched, not heard: it has its columns and figures and no say. Discrete
 //! p-values are often exactly 1, which a Cauchy sum would count as minus infinity and Stouffer's
 //! too: p is capped at 0.9 (the truncated Cauchy of Fang, Lu and Wang 2021). With three
 //! members at 0.003, uniform and exactly 1, a cap of 0.99 lost 98 % of the alarms at 0.01; 0.9 keeps
@@ -135,7 +136,8 @@ pub fn combine_p(
         cell.clear();
         cell.extend(members.iter().enumerate().filter_map(|(i, member)| {
             let log_p = member.log_p[at];
-            (!log_p.is_nan()).then_some(Vote { member: i, log_p, weight: member.weight })
+            let heard = !log_p.is_nan() && member.weight > 0.0;
+            heard.then_some(Vote { member: i, log_p, weight: member.weight })
         }));
         if cell.is_empty() {
             return f64::NAN;
@@ -158,6 +160,7 @@ pub(super) fn strongest_p(
         .zip(ln_floors)
         .enumerate()
         .map(|(member, (m, &log_p))| Vote { member, log_p, weight: m.weight })
+        .filter(|vote| vote.weight > 0.0)
         .collect();
     if cell.is_empty() { f64::NAN } else { weighted(&mut cell, &correlation, params) }
 }

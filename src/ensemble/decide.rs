@@ -188,7 +188,7 @@ fn count_agreeing(output: &mut EnsembleOutput, members: &[Member<'_>]) {
     for ((s, t), confidence) in output.confidence.indexed_iter_mut() {
         let (mut total, mut agreed, mut flagged) = (0.0, 0.0, 0_u8);
         for (member, out) in members.iter().zip(&output.members) {
-            if member.log_p[[s, t]].is_nan() {
+            if member.log_p[[s, t]].is_nan() || member.weight == 0.0 {
                 continue;
             }
             total += member.weight;

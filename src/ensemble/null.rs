@@ -41,14 +41,41 @@ impl Null {
         expected_contamination: f64,
         effective_share: f64,
     ) -> Self {
+        Self::with_tail(sorted, tail_share, effective_share, |exceedances, share| {
+            Tail::fit(exceedances, share, expected_contamination)
+        })
+    }
+
+    /// As [`fit`](Self::fit) with independent scores, of which at most the share `anomalous`, the
+    /// highest, are anomalies: see [`Tail::fit_censored`].
+    pub fn fit_censored(
+        sorted: &[f64],
+        tail_share: f64,
+        expected_contamination: f64,
+        anomalous: f64,
+    ) -> Self {
+        let censored = (sorted.len() as f64 * anomalous).round() as usize;
+        // Half of the tail at least has to be seen.
+        Self::with_tail(sorted, tail_share.max(2.0 * anomalous), 1.0, |exceedances, share| {
+            Tail::fit_censored(exceedances, censored, share, expected_contamination)
+        })
+    }
+
+    fn with_tail(
+        sorted: &[f64],
+        tail_share: f64,
+        effective_share: f64,
+        fit: impl Fn(&[f64], f64) -> Option<Tail>,
+    ) -> Self {
         let count = sorted.len();
         let floor = 1.0 / (count as f64 * effective_share + 1.0);
+        let tail_share = tail_share.min(0.9);
         let rank = ((count as f64 * (1.0 - tail_share)) as usize).min(count - 1);
         let threshold = sorted[rank];
         let above = sorted.partition_point(|&s| s <= threshold);
         let share = (count - above) as f64 / count as f64;
         let exceedances: Vec<f64> = sorted[above..].iter().map(|s| s - threshold).collect();
-        match Tail::fit(&exceedances, share, expected_contamination) {
+        match fit(&exceedances, share) {
             Some(tail) => Self::assemble(&sorted[..above], count, Some(tail), floor, share),
             // No tail to speak of: the table covers the whole sample.
             None => Self::assemble(sorted, count, None, floor, floor),

@@ -117,8 +117,9 @@ struct RecordNull {
 }
 
 impl RecordNull {
-    /// `scores` are those of the training rows, at least one finite.
-    fn fit(scores: &[f64], params: &CalibrationParams) -> Self {
+    /// `scores` are those of the training rows, at least one finite. Those above `percentile` may be
+    /// anomalies, says the user who chose it: they do not shape the law of the others.
+    fn fit(scores: &[f64], percentile: f64, params: &CalibrationParams) -> Self {
         let at = |share| quantile(scores, share).unwrap_or(0.0);
         let median = at(0.5);
         let distance = at(0.75) - at(0.25);
@@ -129,7 +130,12 @@ impl RecordNull {
             .map(|score| (score - median) / quartiles)
             .collect();
         standardised.sort_unstable_by(f64::total_cmp);
-        let null = Null::fit(&standardised, params.tail_share, params.expected_contamination, 1.0);
+        let null = Null::fit_censored(
+            &standardised,
+            params.tail_share,
+            params.expected_contamination,
+            1.0 - percentile / 100.0,
+        );
         Self { median, quartiles, null }
     }
 
@@ -146,6 +152,12 @@ impl RecordNull {
 fn normalised(ln_p: f64) -> f64 {
     let x = -ln_p / std::f64::consts::LN_10;
     x / (x + 3.0)
+}
+
+/// The x of a normalised score. Of one model on normal rows it is exponential, of several nearly so,
+/// which the tail of a null fits better than what is squeezed below 1.
+fn minus_log10_p(score: f64) -> f64 {
+    3.0 * score / (1.0 - score).max(1e-9)
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -202,7 +214,7 @@ impl RecordJudge {
                 model: t.model,
                 weight: params.weights.get(&t.model).copied().unwrap_or(1.0),
                 threshold: quantile(t.scores, t.percentile / 100.0).unwrap_or(f64::INFINITY),
-                null: RecordNull::fit(t.scores, calibration),
+                null: RecordNull::fit(t.scores, t.percentile, calibration),
             })
             .collect();
         let scores: Vec<&[f64]> = training.iter().map(|t| &t.scores[..rows]).collect();
@@ -211,12 +223,12 @@ impl RecordJudge {
             RecordStrategy::Voting => 0.5,
             _ => quantile(&combined, params.threshold_percentile / 100.0)?,
         };
-        let null = match params.strategy {
-            RecordStrategy::Voting => {
-                RecordNull::fit(&combine(&members, RecordStrategy::Average, &scores), calibration)
-            }
-            _ => RecordNull::fit(&combined, calibration),
+        let basis = match params.strategy {
+            RecordStrategy::Voting => combine(&members, RecordStrategy::Average, &scores),
+            _ => combined,
         };
+        let unbent: Vec<f64> = basis.into_iter().map(minus_log10_p).collect();
+        let null = RecordNull::fit(&unbent, params.threshold_percentile, calibration);
         Some(Self { strategy: params.strategy, members, threshold, null })
     }
 
@@ -248,7 +260,7 @@ impl RecordJudge {
                 .map(|(member, scores)| scores.iter().map(|s| *s > member.threshold).collect())
                 .collect(),
             is_anomaly: score.iter().map(|s| *s > self.threshold).collect(),
-            ln_p: basis.iter().map(|s| self.null.ln_p(*s)).collect(),
+            ln_p: basis.iter().map(|s| self.null.ln_p(minus_log10_p(*s))).collect(),
             score,
         }
     }

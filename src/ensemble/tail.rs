@@ -82,6 +82,34 @@ impl Tail {
         }
     }
 
+    /// As [`fit`](Self::fit) for scores whose user says how many are anomalous at most: the top
+    /// `censored` exceedances only count as lying above the others, as a mixture of the null's far
+    /// tail and of anomalies, whatever these look like. So anomalies that run into the null without a
+    /// gap, which no bump describes, do not make its tail heavy.
+    ///
+    /// `None` with too few exceedances below the cut.
+    pub fn fit_censored(
+        exceedances: &[f64],
+        censored: usize,
+        share: f64,
+        expected_contamination: f64,
+    ) -> Option<Self> {
+        let seen = exceedances.len().checked_sub(censored)?;
+        if seen < FEWEST_EXCEEDANCES {
+            return None;
+        }
+        let mut likelihood = Likelihood::new(&exceedances[..seen], share, expected_contamination)?;
+        likelihood.censored = censored as f64;
+        let most = censored as f64 / exceedances.len() as f64;
+        let tail = |p: &[f64; 3]| likelihood.tail(&[p[0], p[1]], most * logistic(p[2]));
+        let starts = [-2.0, 0.0, 2.0].map(|odds| {
+            let cost = |p: &[f64; 3]| likelihood.cost(&tail(p), None);
+            simplex::minimise(cost, [0.0, 0.1, odds], 0.3, 1e-4, 400)
+        });
+        let best = starts.iter().min_by(|a, b| a.value.total_cmp(&b.value))?;
+        Some(tail(&best.point))
+    }
+
     /// ln P(Y > y) for an exceedance Y of the null, y >= 0.
     pub fn ln_survival(&self, y: f64) -> f64 {
         let z = y / self.scale;
@@ -114,6 +142,8 @@ struct Likelihood {
     unit: f64,
     /// ln(1 - anomalous share) is multiplied by this: the price of calling points anomalous.
     share_price: f64,
+    /// Exceedances above the last point of which no more is known.
+    censored: f64,
 }
 
 impl Likelihood {
@@ -137,6 +167,7 @@ impl Likelihood {
             weight: count as f64 / kept as f64,
             unit,
             share_price: (share / expected_contamination - 1.0).max(0.0),
+            censored: 0.0,
         })
     }
 
@@ -180,6 +211,13 @@ impl Likelihood {
         };
         let share = tail.anomalous_share;
         let ln_likelihood: f64 = match bump {
+            None if self.censored > 0.0 => {
+                let last = self.points.last().copied().unwrap_or(0.0) * self.unit;
+                let above = (1.0 - share) * tail.ln_survival(last).exp() + share;
+                let seen = |&y: &f64| ((1.0 - share) * null_density(y)).max(1e-300).ln();
+                let seen = self.points.iter().map(seen).sum::<f64>();
+                seen + self.censored / self.weight * above.max(1e-300).ln()
+            }
             None => self.points.iter().map(|&y| null_density(y).max(1e-300).ln()).sum(),
             Some(bump) => std::iter::zip(&self.points, bump)
                 .map(|(&y, b)| ((1.0 - share) * null_density(y) + share * b).max(1e-300).ln())
@@ -236,7 +274,32 @@ mod tests {
     }
 
     #[test]
+    fn anomalies_that_run_into_the_null_are_censored() {
+        // 1,700 exceedances of a bounded law, and 300 anomalies from its 95 % point on, without a gap.
+        let truth = Tail { scale: 1.0, shape: -0.2, anomalous_share: 0.0 };
+        let rank = |i: usize, n: usize| ((i as f64 + 0.5) / n as f64).ln();
+        let mut sample: Vec<f64> = (0..1_700).map(|i| truth.quantile(rank(i, 1_700))).collect();
+        sample.extend((0..300).map(|i| 2.2 + 2.0 * i as f64 / 300.0));
+        sample.sort_by(f64::total_cmp);
+        let at = truth.quantile(0.01_f64.ln());
+        let p = |tail: Tail| tail.ln_survival(at).exp();
+        let plain = p(Tail::fit(&sample, 0.2, 0.02).unwrap());
+        let fit = Tail::fit_censored(&sample, 400, 0.2, 0.02).unwrap();
+        assert!(plain > 0.06 && p(fit) < 0.04, "{plain} and {}: {fit:?}", p(fit));
+        assert!((0.05..0.15).contains(&fit.anomalous_share), "{fit:?}");
+    }
+
+    #[test]
+    fn clean_exceedances_lose_little_to_censoring() {
+        let fit = Tail::fit_censored(&sample(1.0, 0.0, 0), 300, 0.2, 0.02).unwrap();
+        let at = 0.01_f64.ln();
+        assert!((fit.ln_survival(-at) - at).abs() < 0.5, "{fit:?}");
+    }
+
+    #[test]
     fn too_few_exceedances_determine_no_tail() {
         assert!(Tail::fit(&[1.0, 2.0, 3.0], 0.2, 0.02).is_none());
+        assert!(Tail::fit_censored(&[1.0; 12], 4, 0.2, 0.02).is_none());
+        assert!(Tail::fit_censored(&[1.0; 3], 4, 0.2, 0.02).is_none());
     }
 }

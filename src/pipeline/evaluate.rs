@@ -10,7 +10,7 @@ use super::{
     kept::{KeptLevel, read_scores},
     load,
     metrics::{LevelMetrics, Metrics},
-    pages, quality, write,
+    pages, quality, records, write,
 };
 use crate::{
     config::Config,
@@ -41,11 +41,12 @@ pub fn evaluate(job: &EvaluateJob) -> Result<Metrics, PipelineError> {
     let config = Config::load(&job.run_dir.join("config.toml"), &[])
         .map_err(|error| PipelineError::Other(error.to_string()))?;
     let path = labels_path(job, &config)?;
-    let labels = load::read_labels(&config, &path)?;
-    let kept = read_scores(&config, &job.run_dir)?;
-    let levels: Vec<LevelMetrics> =
-        kept.iter().map(|level| quality::measure(level, Some(&labels), run.seed)).collect();
-    check_match(&levels, &kept, &labels, &path)?;
+    let levels = match &config.records {
+        Some(section) => {
+            vec![records::measure_run(&config, section, &job.run_dir, &path, run.seed)?]
+        }
+        None => measure_panels(&config, &job.run_dir, &path, run.seed)?,
+    };
     let out = job.out.clone().unwrap_or_else(|| job.run_dir.join("evaluation"));
     let metrics = metrics(&run, levels, out);
     fs::create_dir_all(&metrics.out).map_err(PipelineError::io(&metrics.out))?;
@@ -55,8 +56,31 @@ pub fn evaluate(job: &EvaluateJob) -> Result<Metrics, PipelineError> {
     Ok(metrics)
 }
 
+fn measure_panels(
+    config: &Config,
+    run_dir: &Path,
+    path: &Path,
+    seed: u64,
+) -> Result<Vec<LevelMetrics>, PipelineError> {
+    let labels = load::read_labels(config, path)?;
+    let kept = read_scores(config, run_dir)?;
+    let levels: Vec<LevelMetrics> =
+        kept.iter().map(|level| quality::measure(level, Some(&labels), seed)).collect();
+    check_match(&levels, &kept, &labels, path)?;
+    Ok(levels)
+}
+
+/// Writes the figures of a run into its folder, if it was measured against labels.
+pub(super) fn write_metrics(run: &RunSummary, dir: &Path) -> Result<(), PipelineError> {
+    if run.levels.iter().all(|level| level.metrics.scorers.is_empty()) {
+        return Ok(());
+    }
+    let levels = run.levels.iter().map(|level| level.metrics.clone()).collect();
+    write::write_json(&dir.join(METRICS_FILE), &metrics(run, levels, PathBuf::new()))
+}
+
 /// The figures of a run, level by level.
-pub fn metrics(run: &RunSummary, levels: Vec<LevelMetrics>, out: PathBuf) -> Metrics {
+fn metrics(run: &RunSummary, levels: Vec<LevelMetrics>, out: PathBuf) -> Metrics {
     Metrics {
         name: run.name.clone(),
         version: env!("CARGO_PKG_VERSION").into(),
@@ -83,12 +107,15 @@ fn read_run(run_dir: &Path) -> Result<RunSummary, PipelineError> {
 /// `--labels`, else what the run's config names, else what came with generated data.
 fn labels_path(job: &EvaluateJob, config: &Config) -> Result<PathBuf, PipelineError> {
     let generated = job.run_dir.join("data").join("labels.csv");
+    let columns = match &config.records {
+        Some(section) => format!("{}, kind", records::id_column(config, section)),
+        None => format!("{}, start, end (exclusive), kind", config.panel.id_columns().join(", ")),
+    };
     let found = job.labels.clone().or_else(|| config.source.labels.as_ref().map(PathBuf::from));
     found.or_else(|| generated.is_file().then_some(generated)).ok_or_else(|| {
         PipelineError::Other(format!(
-            "{}: the run has no labels: give --labels FILE, a CSV file with {}, start, end (exclusive), kind",
+            "{}: the run has no labels: give --labels FILE, a CSV file with {columns}",
             job.run_dir.display(),
-            config.panel.id_columns().join(", ")
         ))
     })
 }

@@ -44,7 +44,7 @@ pub struct LevelMetrics {
 pub struct ScorerMetrics {
     /// `ensemble`, a detector's name, or `random scores`.
     pub who: String,
-    /// `all cells`, or `outside known events`.
+    /// `all cells`, `all rows` of records, or `outside known events`.
     pub scope: String,
     /// As `evaluation::Evaluation::figures` gives them.
     pub figures: BTreeMap<String, Option<f64>>,
@@ -79,6 +79,11 @@ impl ScorerMetrics {
             delays: found.events.delays,
             pr_curve: found.pr_curve,
         }
+    }
+
+    /// True where nothing is left out of the scope.
+    pub fn is_everywhere(&self) -> bool {
+        matches!(self.scope.as_str(), "all cells" | "all rows")
     }
 
     /// The row of `run.json`.

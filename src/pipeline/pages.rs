@@ -216,7 +216,7 @@ impl<'a> LevelPage<'a> {
             let mine = all.iter().filter(|(series, _)| series.contains(&s));
             mine.map(|(_, steps)| steps.clone()).filter(|r| !r.is_empty()).collect::<Vec<_>>()
         };
-        SeriesChart {
+        let mut chart = SeriesChart {
             id: file_stem(&panel.level().name, &panel.keys()[s].to_string()),
             title: panel.keys()[s].to_string(),
             level: panel.level().name.clone(),
@@ -240,7 +240,9 @@ impl<'a> LevelPage<'a> {
             training_until: self.level.train_until.as_ref().map(|cuts| cuts[s]),
             reconstruction: self.reconstruction(s, metric),
             log_values: false,
-        }
+        };
+        chart.cut_to(panel.span(s));
+        chart
     }
 
     /// The level of the interval of whichever member's prediction is drawn.
@@ -387,7 +389,7 @@ fn training(level: &LevelRun) -> Option<TrainingCurve> {
 /// What the charts of one level show; `None` without labels on it.
 pub fn evaluation_charts(level: &LevelMetrics) -> Option<EvaluationCharts> {
     let everywhere: Vec<&ScorerMetrics> =
-        level.scorers.iter().filter(|scorer| scorer.scope == "all cells").collect();
+        level.scorers.iter().filter(|scorer| scorer.is_everywhere()).collect();
     let ensemble = everywhere.first()?;
     let figure = |scorer: &ScorerMetrics, name: &str| scorer.figures.get(name).copied().flatten();
     let kinds = ensemble.by_kind.iter().map(|(kind, (_, events))| KindRecall {
@@ -395,7 +397,10 @@ pub fn evaluation_charts(level: &LevelMetrics) -> Option<EvaluationCharts> {
         events: *events,
         recall: everywhere
             .iter()
-            .map(|scorer| figure(scorer, &format!("event_recall_{kind}")).unwrap_or(0.0))
+            .map(|scorer| match scorer.by_kind.get(kind) {
+                Some((found, all)) if *all > 0 => *found as f64 / *all as f64,
+                _ => 0.0,
+            })
             .collect(),
     });
     Some(EvaluationCharts {

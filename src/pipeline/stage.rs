@@ -310,11 +310,7 @@ impl<'a> Stage<'a> {
         kept::write_scores(&kept, &dir)?;
         let summary = self.summary(loaded, levels, &kept);
         drop(kept);
-        if summary.levels.iter().any(|level| !level.metrics.scorers.is_empty()) {
-            let levels = summary.levels.iter().map(|level| level.metrics.clone()).collect();
-            let metrics = evaluate::metrics(&summary, levels, PathBuf::new());
-            write::write_json(&dir.join(evaluate::METRICS_FILE), &metrics)?;
-        }
+        evaluate::write_metrics(&summary, &dir)?;
         self.clock.lap("measure");
         let mut data = pages::report_data(&config, loaded, levels, &summary);
         write::write_json(&dir.join(write::REPORT_FILE), &data)?;

@@ -66,14 +66,26 @@ impl<'a> EventsPicture<'a> {
         }
     }
 
+    fn is_records(&self) -> bool {
+        is_records(self.level)
+    }
+
+    fn what(&self) -> &'static str {
+        if self.is_records() { "rows" } else { "events" }
+    }
+
     fn draw_delays(&self, canvas: &mut Canvas<'_>) -> Drawn {
         let plot = &self.delays;
         let unit = match self.level.step.as_str() {
             step @ ("hour" | "day" | "week") => format!("{step}s"),
             step => format!("steps of {step}"),
         };
-        let title = "Delay of the ensemble's first flag";
-        plot.title(canvas, title, &format!("delay in {unit}"), "events")?;
+        if self.is_records() {
+            plot.title(canvas, "Labelled rows and the ensemble", "", "rows")?;
+        } else {
+            let title = "Delay of the ensemble's first flag";
+            plot.title(canvas, title, &format!("delay in {unit}"), "events")?;
+        }
         plot.horizontal(canvas)?;
         let (number, label) = (Type::bold(13.0, TEXT), Type::new(13.0, MUTED));
         for (place, bar) in self.bars.iter().enumerate() {
@@ -94,7 +106,8 @@ impl<'a> EventsPicture<'a> {
 
     fn draw_kinds(&self, canvas: &mut Canvas<'_>) -> Drawn {
         let plot = &self.kinds;
-        plot.title(canvas, "Share of events found, by kind", "share found", "")?;
+        let title = format!("Share of {} found, by kind", self.what());
+        plot.title(canvas, &title, "share found", "")?;
         plot.vertical(canvas)?;
         let look = Type::new(14.0, TEXT);
         for (row, &kind) in self.order.iter().enumerate() {
@@ -117,6 +130,11 @@ impl<'a> EventsPicture<'a> {
     }
 }
 
+/// Records have no calendar, so no delay: a row is found or missed.
+fn is_records(level: &EvaluationCharts) -> bool {
+    level.step == "record"
+}
+
 /// Delays in bars of equal width, and the events that were missed.
 fn bars(level: &EvaluationCharts) -> Vec<Bar> {
     let longest = level.delays.iter().map(|(delay, _)| *delay).max().unwrap_or(0);
@@ -125,6 +143,7 @@ fn bars(level: &EvaluationCharts) -> Vec<Bar> {
     let mut bars: Vec<Bar> = (0..n)
         .map(|i| Bar {
             label: match width {
+                _ if is_records(level) => "found".into(),
                 1 => i.to_string(),
                 _ => format!("{}–{}", i * width, (i + 1) * width - 1),
             },
@@ -150,12 +169,18 @@ impl Picture for EventsPicture<'_> {
     fn draw(&self, canvas: &mut Canvas<'_>) -> Drawn {
         canvas.paper(self.size())?;
         let events = self.level.kinds.iter().map(|kind| kind.events).sum();
-        let mut subtitle = counted(events, "labelled event", "labelled events");
+        let mut subtitle = match self.is_records() {
+            true => counted(events, "labelled row", "labelled rows"),
+            false => counted(events, "labelled event", "labelled events"),
+        };
         let left_out = self.level.kinds.len() - self.order.len();
         if left_out > 0 {
             subtitle += &format!("  ·  {} left out", counted(left_out, "rare kind", "rare kinds"));
         }
-        let title = format!("Events found, level {}", self.level.level);
+        let title = match self.is_records() {
+            true => "Rows found".to_string(),
+            false => format!("Events found, level {}", self.level.level),
+        };
         heading(canvas, &title, &subtitle, 0.0)?;
         self.legend.draw(canvas, (MARGIN, HEADING + 12.0))?;
         self.draw_delays(canvas)?;

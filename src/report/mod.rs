@@ -38,6 +38,7 @@ mod palette;
 mod ranking;
 mod records;
 mod series_chart;
+mod span;
 mod time_axis;
 mod training;
 

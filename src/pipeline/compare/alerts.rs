@@ -250,7 +250,9 @@ impl Pair<'_> {
                 .collect(),
             ..SeriesChart::default()
         };
-        FlagLanesChart { series, lanes, focus: change.steps.clone() }
+        let mut chart = FlagLanesChart { series, lanes, focus: change.steps.clone() };
+        chart.cut_to(panel.span(s));
+        chart
     }
 
     fn marks(&self, run: &OnGrid, s: usize) -> Vec<Mark> {

@@ -229,6 +229,11 @@ fn check(job: &CompareJob, names: &[String], configs: &[Config]) -> Result<(), P
             ));
         }
     }
+    if let Some((name, _)) = names.iter().zip(configs).find(|(_, c)| c.records.is_some()) {
+        return refuse(format!(
+            "`{name}` is about records, and panels alone are compared point by point: run each config on the same records with labels, and set the tables of `anomalist evaluate` side by side"
+        ));
+    }
     for (name, config) in names.iter().zip(configs).skip(1) {
         let (ours, theirs) = (&configs[0].panel, &config.panel);
         let shared = ours.levels.iter().any(|level| theirs.levels.contains(level));

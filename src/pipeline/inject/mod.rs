@@ -40,6 +40,11 @@ const LEVELS_APART: u64 = 1 << 16;
 /// # Errors
 /// As [`super::run`], and when the config names a metric that cannot be changed.
 pub fn inject(job: &Job) -> Result<InjectSummary, PipelineError> {
+    if job.config.records.is_some() {
+        return Err(PipelineError::Arguments(
+            "the config is about records, and injection tests are for panels: `anomalist generate records` makes records with labelled anomalies of every kind to test on".into(),
+        ));
+    }
     let mut stage = Stage::begin(job, "inject", INJECT_FILE)?;
     let loaded = stage.load()?;
     let context = stage.context();

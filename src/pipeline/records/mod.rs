@@ -6,6 +6,8 @@
 //! verdict   a batch -> scores, flags, severity, type, reasons
 //! output    verdicts -> anomalies_<model>_<timestamp>.csv and .parquet
 //! collect   what the report tells of rows that have gone by
+//! measure   scored rows against labels
+//! evaluate  a finished run against labels
 //! page      the same -> what the report draws
 //! ```
 //!
@@ -14,7 +16,9 @@
 //! but, where there are labels, the scores beside them.
 
 mod collect;
+mod evaluate;
 mod fitted;
+mod measure;
 mod models;
 mod output;
 mod page;
@@ -27,13 +31,15 @@ use std::{
     sync::atomic::Ordering,
 };
 
+pub(super) use self::evaluate::{id_column, measure_run};
 use self::{
     collect::Collector,
     fitted::FittedRecords,
+    measure::ScoredRows,
     output::{Files, Schema, compact},
 };
 use super::{
-    Job, LevelSummary, PipelineError, RUN_FILE, RunSummary,
+    Job, LevelSummary, PipelineError, RUN_FILE, RunSummary, evaluate as evaluation,
     load::generate,
     run::replayable,
     stage::{Clock, keep_rejected, published, spare},
@@ -314,10 +320,12 @@ impl<'a> Stage<'a> {
         mut rejects: RejectLog,
     ) -> Result<Scored, PipelineError> {
         let config = &self.job.config;
-        let id_column = &fitted.section.id_column;
-        let id_column = config.source.columns.get(id_column).unwrap_or(id_column);
+        let id_column = id_column(config, &fitted.section);
         let labels: Option<HashMap<String, String>> =
             self.labels.as_ref().map(|path| read_record_labels(path, id_column)).transpose()?;
+        let who = std::iter::once("ensemble".to_string())
+            .chain(fitted.section.models.iter().map(ToString::to_string));
+        let scored = labels.map(|labels| ScoredRows::new(who.collect(), labels));
         let output = fitted.section.output;
         let place = output
             .model()
@@ -327,7 +335,7 @@ impl<'a> Stage<'a> {
         let flags = self.dir.path().join("flags");
         let mut files = Files::create(&flags, &schema, config.output.parquet)?;
         let n_models = fitted.section.models.len();
-        let mut collector = Collector::new(labels, trained, n_models, config.seed);
+        let mut collector = Collector::new(scored, trained, n_models, config.seed);
         let section = fitted.section.clone();
         let mut state = std::mem::take(&mut fitted.state);
         let shared: &FittedRecords = fitted;
@@ -414,6 +422,7 @@ impl<'a> Stage<'a> {
         let mut data = page::report_data(fitted, &scored.collector, &summary, &scored.stem);
         write::write_json(&dir.join(write::REPORT_FILE), &data)?;
         write::draw(&mut data, &dir, config.report.format, self.job.progress.as_ref())?;
+        evaluation::write_metrics(&summary, &dir)?;
         self.clock.lap("draw");
         summary.timings = self.clock.laps().to_vec();
         summary.input = published(&summary.input, &dir, &self.job.out);

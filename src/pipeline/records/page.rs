@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::{collect::Collector, fitted::FittedRecords, level_summary as empty_summary};
 use crate::{
     ensemble::{Direction, Severity},
-    pipeline::{LevelSummary, RunSummary},
+    pipeline::{LevelSummary, RunSummary, ScorerMetrics, pages::evaluation_charts},
     report::{
         AnomalyRow, BoxStats, LevelReport, MetricTable, RecordsReport, ReportData, ScoreSpread,
         SeriesTally,
@@ -20,6 +20,7 @@ pub(super) fn level_summary(
     seed: u64,
 ) -> LevelSummary {
     let time = |time: Option<i64>| time.map_or_else(String::new, rfc3339);
+    let metrics = collector.scored.as_ref().map(|scored| scored.measure(seed)).unwrap_or_default();
     LevelSummary {
         // The first context is that of all rows.
         series: fitted.features.n_contexts() - 1,
@@ -30,8 +31,9 @@ pub(super) fn level_summary(
         anomalies: collector.anomalies,
         by_severity: collector.by_severity.iter().map(|(s, n)| (s.to_string(), *n)).collect(),
         by_type: collector.by_type.iter().map(|(kind, (_, n))| (kind.to_string(), *n)).collect(),
-        calibration: collector.calibration().into_iter().collect(),
-        quality: collector.quality(fitted, seed),
+        calibration: metrics.calibration.iter().map(|found| found.row.clone()).collect(),
+        quality: metrics.scorers.iter().map(ScorerMetrics::row).collect(),
+        metrics,
         ..empty_summary()
     }
 }
@@ -62,6 +64,7 @@ pub(super) fn report_data(
         levels: vec![level_report(fitted, collector)],
         anomalies: rows(fitted, collector),
         quality: level.map(tables).unwrap_or_default(),
+        evaluation: level.and_then(|l| evaluation_charts(&l.metrics)).into_iter().collect(),
         records: Some(charts(fitted, collector)),
         ..ReportData::default()
     }
