@@ -15,6 +15,9 @@ use crate::math::robust;
 
 /// Fewer usable values than this are no history.
 pub(super) const MIN_VALUES: usize = 10;
+/// Residuals have unit spread about a level that is constant. Where neighbours differ by next to nothing of
+/// it, events are rare, and a single one must not be a thousand standard deviations.
+const MIN_SD: f64 = 0.02;
 /// Of normal noise, how much a needless change of the median gains in absolute deviations, in
 /// units of the standard deviation and of a chi-squared variable: `sqrt(2 pi) / 4`, from the density at the
 /// median.
@@ -81,9 +84,10 @@ impl Learnt {
             let gamma = median_heuristic(&values.residuals);
             Kernel { gamma, scatter: kernel_scatter(&values.residuals, gamma) }
         });
+        let noise = Noise::of(&values.residuals)?;
         Some(Self {
             level: robust::median(&mut values.residuals.clone())?,
-            noise: Noise::of(&values.residuals)?,
+            noise: Noise { sd: noise.sd.max(MIN_SD), ..noise },
             values: n,
             counts,
             kernel,

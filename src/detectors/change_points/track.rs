@@ -14,7 +14,7 @@ use crate::{
     panel::{MetricKind, Panel},
 };
 
-/// Segments of more values than this keep the start that they have.
+/// Beyond so many values back the starts of segments are thinned out.
 const HORIZON: usize = 5_000;
 /// Standard deviations from the long-run level, or from the newest values, beyond which a residual
 /// tells no more: a single wild value is no segment.

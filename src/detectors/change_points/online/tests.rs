@@ -88,18 +88,18 @@ fn fresh(prune: f64) -> RunLengths<NormalNoise> {
 fn pruning_changes_little_and_keeps_few_runs() {
     let mut values = noise(1, 600);
     values[300..].iter_mut().for_each(|v| *v += 2.0);
-    let (mut all, mut pruned) = (fresh(0.0), fresh(1e-4));
+    let (mut all, mut pruned) = (fresh(0.0), fresh(1e-3));
     let mut kept = 0;
     for value in &values {
         all.observe(*value);
         pruned.observe(*value);
         kept += pruned.lengths().count();
         let difference = all.changed_within(12) - pruned.changed_within(12);
-        assert!(difference.abs() < 0.02, "{difference}");
+        assert!(difference.abs() < 0.05, "{difference}");
         let total: f64 = pruned.lengths().map(|(_, p)| p).sum();
         assert!((total - 1.0).abs() < 1e-12);
     }
-    assert!(kept < 60 * values.len(), "{kept}");
+    assert!(kept < 20 * values.len(), "{kept}");
 }
 
 #[test]
@@ -129,20 +129,4 @@ fn a_beginning_is_no_change_and_an_impossible_value_no_crash() {
     runs.observe(1e200);
     runs.observe(0.0);
     assert!(runs.lengths().all(|(_, p)| p.is_finite()));
-}
-#[test]
-fn zz() {
-    for prune in [1e-5, 1e-4, 1e-3, 3e-3] {
-        let values = noise(1, 600);
-        let (mut all, mut pruned) = (fresh(0.0), fresh(prune));
-        let mut worst: f64 = 0.0;
-        let mut k = 0;
-        for v in &values {
-            all.observe(*v);
-            pruned.observe(*v);
-            k += pruned.lengths().count();
-            worst = worst.max((all.changed_within(12) - pruned.changed_within(12)).abs());
-        }
-        eprintln!("{prune} {} {worst}", k / 600);
-    }
 }

@@ -6,7 +6,7 @@ use super::{Cost, retain};
 ///
 /// A wavelet tree over the ranks of the values answers any segment in `log2(n)` steps: on each level the
 /// values are split by one bit of their rank, with the number and the sum of those that go left so
-/// far, and one walk down finds the median and the sum of what lies below. Memory: 12 bytes a value
+/// far, and one walk down finds the median and the sum of what lies below. Memory: 16 bytes a value
 /// and level.
 #[derive(Clone, Debug)]
 pub struct AbsoluteDeviation {
@@ -19,13 +19,16 @@ pub struct AbsoluteDeviation {
     starts: Vec<usize>,
 }
 
-#[derive(Clone, Debug)]
-struct Level {
-    /// Of the first items, how many go left.
-    left: Vec<u32>,
-    /// Of the first items, the sum of those that go left.
-    left_sums: Vec<f64>,
+/// Number and sum of those of the first items that go left.
+#[derive(Clone, Copy, Debug)]
+struct Left {
+    count: usize,
+    sum: f64,
 }
+
+/// For each number of first items.
+#[derive(Clone, Debug)]
+struct Level(Vec<Left>);
 
 impl AbsoluteDeviation {
     /// Of finite values.
@@ -53,17 +56,17 @@ impl AbsoluteDeviation {
     fn below(&self, start: usize, end: usize, mut rank: usize) -> (f64, f64) {
         let (mut from, mut to, mut code, mut sum) = (start, end, 0, 0.0);
         for level in &self.levels {
-            let (left_from, left_to) = (level.left[from] as usize, level.left[to] as usize);
-            let n_left = left_to - left_from;
+            let (before, until) = (level.0[from], level.0[to]);
+            let n_left = until.count - before.count;
             code <<= 1;
             if rank < n_left {
-                (from, to) = (left_from, left_to);
+                (from, to) = (before.count, until.count);
             } else {
-                sum += level.left_sums[to] - level.left_sums[from];
+                sum += until.sum - before.sum;
                 rank -= n_left;
                 code |= 1;
-                let all_left = level.left.last().map_or(0, |left| *left as usize);
-                (from, to) = (all_left + from - left_from, all_left + to - left_to);
+                let all_left = level.0.last().map_or(0, |left| left.count);
+                (from, to) = (all_left + from - before.count, all_left + to - until.count);
             }
         }
         let value = self.sorted[code];
@@ -75,19 +78,18 @@ impl Level {
     /// Splits the items by a bit of their rank, those without it first, in their order.
     fn split(items: &mut Vec<(usize, f64)>, bit: u32) -> Self {
         let goes_left = |item: &&(usize, f64)| item.0 >> bit & 1 == 0;
-        let (mut left, mut left_sums) = (vec![0], vec![0.0]);
-        let (mut count, mut sum) = (0, 0.0);
+        let mut so_far = Left { count: 0, sum: 0.0 };
+        let mut left = vec![so_far];
         for item in items.iter() {
             if goes_left(&item) {
-                count += 1;
-                sum += item.1;
+                so_far.count += 1;
+                so_far.sum += item.1;
             }
-            left.push(count);
-            left_sums.push(sum);
+            left.push(so_far);
         }
         let right = items.iter().filter(|item| !goes_left(item));
         *items = items.iter().filter(goes_left).chain(right).copied().collect();
-        Self { left, left_sums }
+        Self(left)
     }
 }
 
@@ -104,9 +106,10 @@ impl Cost for AbsoluteDeviation {
         retain(&mut self.starts, keep);
     }
 
-    fn costs(&mut self, end: usize, out: &mut Vec<f64>) {
+    fn totals(&mut self, end: usize, before: &[f64], out: &mut Vec<f64>) {
+        let starts = self.starts.iter().zip(before);
         out.clear();
-        out.extend(self.starts.iter().map(|start| self.segment(*start, end)));
+        out.extend(starts.map(|(start, before)| before + self.segment(*start, end)));
     }
 
     fn segment(&self, start: usize, end: usize) -> f64 {

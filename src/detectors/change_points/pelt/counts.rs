@@ -58,9 +58,10 @@ impl Cost for CountLikelihood {
         retain(&mut self.starts, keep);
     }
 
-    fn costs(&mut self, end: usize, out: &mut Vec<f64>) {
+    fn totals(&mut self, end: usize, before: &[f64], out: &mut Vec<f64>) {
+        let starts = self.starts.iter().zip(before);
         out.clear();
-        out.extend(self.starts.iter().map(|start| self.segment(*start, end)));
+        out.extend(starts.map(|(start, before)| before + self.segment(*start, end)));
     }
 
     fn segment(&self, start: usize, end: usize) -> f64 {

@@ -66,15 +66,15 @@ impl Cost for GaussianKernel {
         retain(&mut self.starts, keep);
     }
 
-    fn costs(&mut self, end: usize, out: &mut Vec<f64>) {
+    fn totals(&mut self, end: usize, before: &[f64], out: &mut Vec<f64>) {
         let first = self.starts.first().copied().unwrap_or(self.seen);
         while self.seen < end {
             self.add_row(first);
         }
         out.clear();
-        out.extend(self.starts.iter().map(|&start| {
+        out.extend(self.starts.iter().zip(before).map(|(&start, before)| {
             let n = (end - start) as f64;
-            n - self.pair_sums[start] / n
+            before + n - self.pair_sums[start] / n
         }));
     }
 

@@ -45,9 +45,9 @@ pub trait Cost {
     /// Starts with a false `keep` leave the list; `keep` has one entry for each.
     fn retain(&mut self, keep: &[bool]);
 
-    /// Cost of the values `start..end` for every start of the list, in its order. `end` rises from call
-    /// to call.
-    fn costs(&mut self, end: usize, out: &mut Vec<f64>);
+    /// `before` of each start of the list, in its order, plus the cost of the values from there to
+    /// `end`. `end` rises from call to call.
+    fn totals(&mut self, end: usize, before: &[f64], out: &mut Vec<f64>);
 
     /// Cost of the values `start..end`, whatever the list holds; 0 for none.
     fn segment(&self, start: usize, end: usize) -> f64;
@@ -88,47 +88,80 @@ impl Path {
     }
 }
 
-/// The starts that may still win.
+/// Starts beyond the horizon are thinned out to one for each so many.
+const BLOCK: usize = 32;
+
+/// The starts that may still win. Ends are floats, so that one comparison fits the other's width.
 #[derive(Default)]
 struct Candidates {
     starts: Vec<u32>,
     /// `best(start) + penalty`, aligned with `starts`.
-    best: Vec<f64>,
+    before: Vec<f64>,
     /// The end from which on the start is out.
-    out_from: Vec<u32>,
+    out_from: Vec<f64>,
     keep: Vec<bool>,
 }
 
 impl Candidates {
-    fn push(&mut self, start: usize, best: f64) {
+    fn push(&mut self, start: usize, before: f64) {
         self.starts.push(start as u32);
-        self.best.push(best);
-        self.out_from.push(u32::MAX);
+        self.before.push(before);
+        self.out_from.push(f64::INFINITY);
     }
 
-    /// Marks the starts before `first` as out after `end`, all but the winner.
-    fn forget_before(&mut self, first: usize, winner: usize, end: usize) {
-        let old = self.starts.partition_point(|start| (*start as usize) < first);
-        for (place, from) in self.out_from[..old].iter_mut().enumerate() {
-            if place != winner {
-                *from = (*from).min(end as u32 + 1);
-            }
+    /// Starts whose total is above `bound` are out from `end` on.
+    fn prune(&mut self, totals: &[f64], bound: f64, end: usize) {
+        let end = end as f64;
+        for (from, total) in self.out_from.iter_mut().zip(totals) {
+            let out = if *total > bound { end } else { f64::INFINITY };
+            *from = if out < *from { out } else { *from };
+        }
+    }
+
+    /// Of the block of starts that has just fallen behind the horizon only the best stays, and the very
+    /// first start.
+    fn thin(&mut self, totals: &[f64], end: usize, horizon: usize) {
+        let Some(behind) = end.checked_sub(horizon) else { return };
+        if behind == 0 || !behind.is_multiple_of(BLOCK) {
+            return;
+        }
+        let place = |start: usize| self.starts.partition_point(|s| (*s as usize) < start);
+        let block = place((behind - BLOCK).max(1))..place(behind);
+        let Some(best) = block.clone().min_by(|a, b| totals[*a].total_cmp(&totals[*b])) else {
+            return;
+        };
+        for place in block.filter(|place| *place != best) {
+            self.out_from[place] = self.out_from[place].min((end + 1) as f64);
         }
     }
 
     /// Drops what is out at `end`.
     fn drop_at(&mut self, end: usize, cost: &mut (impl Cost + ?Sized)) {
-        let end = end as u32;
-        if self.out_from.iter().all(|from| *from > end) {
+        let end = end as f64;
+        if least(&self.out_from) > end {
             return;
         }
         self.keep.clear();
         self.keep.extend(self.out_from.iter().map(|from| *from > end));
         cost.retain(&self.keep);
         retain(&mut self.starts, &self.keep);
-        retain(&mut self.best, &self.keep);
+        retain(&mut self.before, &self.keep);
         retain(&mut self.out_from, &self.keep);
     }
+}
+
+/// The smallest of the values, eight side by side.
+fn least(values: &[f64]) -> f64 {
+    const LANES: usize = 8;
+    let smaller = |a: f64, b: f64| if a < b { a } else { b };
+    let (blocks, rest) = values.as_chunks::<LANES>();
+    let mut lanes = [f64::INFINITY; LANES];
+    for block in blocks {
+        for (lane, value) in lanes.iter_mut().zip(block) {
+            *lane = smaller(*value, *lane);
+        }
+    }
+    rest.iter().chain(&lanes).copied().fold(f64::INFINITY, smaller)
 }
 
 /// Totals that differ by less than this share are level: rounding decides nothing.
@@ -137,7 +170,7 @@ const LEVEL: f64 = 1e-12;
 /// The place of the smallest total; of the earliest start where several are level, which
 /// absolute deviations often are.
 fn winner(totals: &[f64]) -> usize {
-    let least = totals.iter().copied().fold(f64::INFINITY, f64::min);
+    let least = least(totals);
     let bound = least + LEVEL * least.abs();
     totals.iter().position(|total| *total <= bound).unwrap_or(0)
 }
@@ -157,8 +190,9 @@ pub fn search(cost: &mut (impl Cost + ?Sized), penalty: f64, min_size: usize) ->
     search_within(cost, penalty, min_size, usize::MAX)
 }
 
-/// As [`search`], but a start that lies `horizon` values back is forgotten unless it is the best just
-/// then, which bounds the time by the number of values times `horizon`. Exact up to that many values.
+/// As [`search`], but of starts that lie more than `horizon` values back only the best of each
+/// thirty-two neighbours is followed further. Exact up to `horizon` values; beyond them the start of
+/// a very long segment may be off by some.
 pub fn search_within(
     cost: &mut (impl Cost + ?Sized),
     penalty: f64,
@@ -178,23 +212,15 @@ pub fn search_within(
             cost.push(start);
         }
         candidates.drop_at(end, cost);
-        cost.costs(end, &mut totals);
-        for (total, best) in totals.iter_mut().zip(&candidates.best) {
-            *total += best;
-        }
+        cost.totals(end, &candidates.before, &mut totals);
         let winner = winner(&totals);
         let least = totals[winner];
         best[end] = least;
         path.starts[end] = candidates.starts[winner];
         path.margins[end] = margin(&path, &candidates, &totals, winner, penalty);
         let bound = least + penalty + LEVEL * (least.abs() + penalty.abs());
-        let out_from = (end + min_size) as u32;
-        for (total, from) in totals.iter().zip(&mut candidates.out_from) {
-            if *total > bound {
-                *from = (*from).min(out_from);
-            }
-        }
-        candidates.forget_before(end.saturating_sub(horizon), winner, end);
+        candidates.prune(&totals, bound, end + min_size);
+        candidates.thin(&totals, end, horizon);
     }
     path
 }

@@ -52,13 +52,13 @@ impl Cost for SquaredDeviation {
         retain(&mut self.start_squares, keep);
     }
 
-    fn costs(&mut self, end: usize, out: &mut Vec<f64>) {
+    fn totals(&mut self, end: usize, before: &[f64], out: &mut Vec<f64>) {
         let (at, sum, square) = (end as f64, self.sums[end], self.squares[end]);
         let starts = self.starts.iter().zip(&self.start_sums).zip(&self.start_squares);
         out.clear();
-        out.extend(starts.map(|((start, start_sum), start_square)| {
+        out.extend(starts.zip(before).map(|(((start, start_sum), start_square), before)| {
             let part = sum - start_sum;
-            (square - start_square) - part * part / (at - start)
+            before + (square - start_square) - part * part / (at - start)
         }));
     }
 

@@ -112,7 +112,7 @@ fn every_cost_agrees_with_its_definition() {
     let mut out = Vec::new();
     for end in 2..=values.len() {
         kernel.push(end - 2);
-        kernel.costs(end, &mut out);
+        kernel.totals(end, &vec![0.0; end - 1], &mut out);
         for (start, cost) in out.iter().enumerate() {
             assert!((cost - kernel.segment(start, end)).abs() < 1e-10);
         }
@@ -252,10 +252,13 @@ proptest! {
 
 #[test]
 fn a_horizon_bounds_the_work_and_keeps_what_it_must() {
-    let mut values = normal(11, 900);
-    values[300..].iter_mut().for_each(|v| *v += 3.0);
+    let mut values = normal(11, 1_500);
+    values[500..].iter_mut().for_each(|v| *v += 3.0);
     let all = search(&mut SquaredDeviation::new(&values), 14.0, 3);
     let near = search_within(&mut SquaredDeviation::new(&values), 14.0, 3, 100);
-    assert_eq!(all.changes(900), near.changes(900));
-    assert_eq!(near.changes(900).len(), 1);
+    assert_eq!(all.changes(1_500), [500]);
+    assert_eq!(near.changes(1_500).len(), 1);
+    assert!(near.last_start(1_500).abs_diff(500) < BLOCK, "{}", near.last_start(1_500));
+    let exact = search_within(&mut SquaredDeviation::new(&values), 14.0, 3, 1_500);
+    assert_eq!(exact.starts, all.starts);
 }
