@@ -110,7 +110,7 @@ fn bench(criterion: &mut Criterion) {
             changes(CountLikelihood::new(&counts, &ones, 0.05), penalty(N))
         });
         time(criterion, "pelt rbf", &name, N, || {
-            changes(GaussianKernel::new(&values, None), 0.5 * penalty(N))
+            changes(GaussianKernel::new(&values, Some(0.25)), 0.5 * penalty(N))
         });
     }
     let values = signal(N, 500);

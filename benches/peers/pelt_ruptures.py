@@ -16,7 +16,7 @@ import time
 
 import numpy as np
 import ruptures
-from criterion_results import ours
+from criterion_results import ROOT, ours
 
 N = 10_000
 
@@ -35,7 +35,7 @@ def timed(kernel, signal, penalty, repeats):
 def main():
     with tempfile.TemporaryDirectory() as folder:
         env = dict(os.environ, ANOMALIST_CHANGE_SIGNALS=folder)
-        subprocess.run(["cargo", "bench", "--offline", "--bench", "change_points"], env=env, check=True, capture_output=True)
+        subprocess.run(["cargo", "bench", "--bench", "change_points"], env=env, cwd=ROOT, check=True, capture_output=True)
         read = lambda name: np.loadtxt(pathlib.Path(folder) / name, ndmin=1)
         signals = {every: (read(f"signal_{every}.txt"), read(f"changes_{every}.txt")) for every in (500, 2500)}
     theirs = {}
@@ -45,7 +45,7 @@ def main():
         same = ends == [int(at) for at in found]
         print(f"every {every}: {len(ends)} changes, {'the same' if same else 'NOT the same'}")
     for cost in ("l2", "rbf"):
-        found = ours(f"pelt {cost}", [f"every {every}" for every in signals])
+        found = ours(f"pelt {cost}", [f"every {every}" for every in signals], "change_points")
         for every in signals:
             mine, peer = found[f"every {every}"], theirs[cost, every]
             print(f"{cost}, every {every}: ruptures {peer * 1e3:.1f} ms, ours {mine * 1e3:.1f} ms, ratio {peer / mine:.1f}")

@@ -120,6 +120,7 @@ const PANEL_TABLES: &[&str] = &[
     "nb2",
     "lstm_autoencoder",
     "seasonal_profile",
+    "change_points",
     "zscore",
     "rolling",
 ];

@@ -7,6 +7,10 @@ use crate::math::robust;
 /// Neighbours that agree more than this are a level that wanders: no penalty would be enough.
 const MAX_AUTOCORRELATION: f64 = 0.8;
 
+/// A normal variable's absolute value is below the second in this share of cases. Heavier tails count.
+const TAIL_SHARE: f64 = 0.95;
+const TAIL_QUANTILE: f64 = 1.959_964;
+
 /// Noise of one sequence.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -29,8 +33,11 @@ impl Noise {
         let mut scratch = Vec::new();
         let mut variance = |apart: usize| {
             let pairs = values.iter().zip(&values[apart..]);
-            let differences: Vec<f64> = pairs.map(|(a, b)| b - a).collect();
-            robust::winsorised_variance(&differences, &mut scratch)
+            let mut differences: Vec<f64> = pairs.map(|(a, b)| b - a).collect();
+            let variance = robust::winsorised_variance(&differences, &mut scratch)?;
+            differences.iter_mut().for_each(|d| *d = d.abs());
+            let wide = robust::quantile(&mut differences, TAIL_SHARE)? / TAIL_QUANTILE;
+            Some(variance.max(wide * wide))
         };
         let (near, far) = (variance(1)?, variance(2)?);
         let autocorrelation =

@@ -72,14 +72,14 @@ impl Cells<'_> {
         (steps, values)
     }
 
-    fn newest(&self, time: usize, level: f64) -> Newest {
-        Newest {
-            residual: self.residual(time),
-            observed: self.observed(time),
-            expected: self.expected(time),
-            level,
-            usual: self.value_of(time, level),
-        }
+    /// The value at a step for the online part, which a single wild one must not carry away.
+    fn newest(&self, time: usize, level: f64, sd: f64) -> Newest {
+        let residual = self.residual(time);
+        let clipped = residual.clamp(level - CLIP * sd, level + CLIP * sd);
+        let observed =
+            if clipped == residual { self.observed(time) } else { self.value_of(time, clipped) };
+        let (expected, usual) = (self.expected(time), self.value_of(time, level));
+        Newest { residual: clipped, observed, expected, level, usual }
     }
 }
 
@@ -166,7 +166,7 @@ impl<'a> Track<'a> {
             // What the mask forbids is judged by what was known before it, and leaves no trace.
             let known = place.min(self.len().saturating_sub(1));
             let level = self.levels.get(known).copied().unwrap_or(self.learnt.level);
-            let newest = self.cells.newest(time, level);
+            let newest = self.cells.newest(time, level, self.learnt.noise.sd);
             let moved = match (online_steps, allowed) {
                 (0, _) => 0.0,
                 (steps, true) => online.observe(newest, steps) * self.share_of_recent(place),
