@@ -26,6 +26,24 @@
 //! are cut at four standard deviations before they are segmented. Means before and after are of the
 //! metric itself with its season taken out, the relative change is of the level before, or of one standard
 //! deviation where that is larger: near a level of zero nothing is a share of it.
+//!
+//! # What was measured
+//!
+//! Simulated funnel of the benches (24 brands × 90 days, five metrics, learnt on 60 %, hours outside
+//! campaigns), raw scores, means over seeds 1000-1004; cells and events at a threshold that 0.3 % of the clean
+//! hours pass:
+//!
+//! | | AUC-PR | spikes | drops | level shifts: cells | conversion collapses | outages | all events |
+//! |---|---|---|---|---|---|---|---|
+//! | seasonal profile | .600 | .90 | .88 | .21 | .67 | .94 | .845 |
+//! | this detector | .493 | .80 | .75 | .38 | .30 | .90 | .660 |
+//! | with `look_ahead_steps = 12` | .669 | .85 | .83 | .42 | .48 | .90 | .757 |
+//! | `cost = "nb"` | .498 | .85 | .68 | .35 | .28 | .81 | .636 |
+//!
+//! So it covers level shifts best and ranks best with half a day of hindsight; as it is known, hour by hour,
+//! the profile's windows are ahead. Seeds 1-3, AUC-PR: cutting at 3, **4** and 6 standard deviations .49,
+//! .51, .48, not at all .39; without the online part .45, with it alone .26; segments of at least **6** and 12 hours
+//! .51, .49; level windows of 14, **28** and 56 days .52, .51, .50; a level that follows over 28 days .52; `nb` .51.
 
 mod learnt;
 pub mod noise;

@@ -4,6 +4,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::{detectors::ParameterProblem, features::seasonal::ProfileParams, panel::Step};
 
+/// A longer window takes more time than it adds: its median no longer moves.
+const MAX_WINDOW: f64 = 10_000.0;
+
 /// What a segment costs: which change is looked for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -27,7 +30,7 @@ pub enum CostName {
 /// | `min_size_steps` | 6 below a day, else 4 | values of the shortest segment | 2 to 10,000 |
 /// | `penalty` | 1 | what a change must gain, in units of the Schwarz criterion (2 ln n times the noise) | 0.1 to 100 |
 /// | `min_change` | 0.15 | smallest relative change of the level that is one | 0 to 10 |
-/// | `level_window_days` | 28 below a day, 112 for days, else 52 steps | history whose median is the long-run level; a change that lasts half of it becomes the new normal | above 0, to 36,525 |
+/// | `level_window_days` | 28 below a day, 112 for days, else 52 steps | history whose median is the long-run level, at most 10,000 steps; a change that lasts half of it becomes the new normal | above 0, to 36,525 |
 /// | `online_steps` | 6 below a day, else 4 | newest values in which a change is looked for before a segment is long enough | 0 (off) to 1,000 |
 /// | `steps_between_changes` | 500 below a day, else 50 | mean length of a run, for the online part | 2 to 1,000,000 |
 /// | `look_ahead_steps` | 0 | values after a step that may decide on it; 0: every score is what could be known then | 0 to 10,000 |
@@ -122,7 +125,7 @@ impl ChangePointParams {
             min_size: self.min_size_steps.unwrap_or(few),
             penalty: self.penalty,
             min_change: self.min_change,
-            level_window: window.clamp(1.0, 1e6) as usize,
+            level_window: window.clamp(1.0, MAX_WINDOW) as usize,
             online_steps: self.online_steps.unwrap_or(few),
             steps_between_changes: self.steps_between_changes.unwrap_or(between),
             look_ahead: self.look_ahead_steps,
