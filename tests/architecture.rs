@@ -91,6 +91,7 @@ const DETECTORS: &[&str] = &[
     "nb2",
     "seasonal_profile",
     "prophet",
+    "change_points",
     "zscore",
     "rolling",
     "isolation_forest",

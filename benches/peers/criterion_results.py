@@ -1,4 +1,4 @@
-"""Runs a group of benches/forests.rs and reads what criterion measured."""
+"""Runs a group of a bench and reads what criterion measured."""
 import json
 import os
 import pathlib
@@ -7,9 +7,9 @@ import subprocess
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 
 
-def ours(group, names):
-    """Mean seconds of each bench of the group."""
-    subprocess.run(["cargo", "bench", "--bench", "forests", "--", f"^{group}/"], cwd=ROOT, check=True)
+def ours(group, names, bench="forests"):
+    """Mean seconds of each benchmark of the group."""
+    subprocess.run(["cargo", "bench", "--bench", bench, "--", f"^{group}/"], cwd=ROOT, check=True)
     target = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
     found = {}
     for name in names:

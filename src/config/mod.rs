@@ -32,8 +32,8 @@ use toml_edit::DocumentMut;
 
 use crate::{
     detectors::{
-        DetectorName, isolation_forest::IsolationForestParams, lof::LofParams,
-        lstm_autoencoder::LstmParams, nb2::Nb2Params, prophet::ProphetParams,
+        DetectorName, change_points::ChangePointParams, isolation_forest::IsolationForestParams,
+        lof::LofParams, lstm_autoencoder::LstmParams, nb2::Nb2Params, prophet::ProphetParams,
         random_cut_forest::RandomCutForestParams, rolling::RollingParams,
         seasonal_profile::SeasonalProfileParams, zscore::ZscoreParams,
     },
@@ -68,6 +68,7 @@ pub struct Config {
     pub lstm_autoencoder: LstmParams,
     pub seasonal_profile: SeasonalProfileParams,
     pub prophet: ProphetParams,
+    pub change_points: ChangePointParams,
     pub zscore: ZscoreParams,
     pub rolling: RollingParams,
     pub isolation_forest: IsolationForestParams,
@@ -97,6 +98,7 @@ impl Default for Config {
             lstm_autoencoder: LstmParams::default(),
             seasonal_profile: SeasonalProfileParams::default(),
             prophet: ProphetParams::default(),
+            change_points: ChangePointParams::default(),
             zscore: ZscoreParams::default(),
             rolling: RollingParams::default(),
             isolation_forest: IsolationForestParams::default(),
@@ -118,8 +120,14 @@ const PANEL_TABLES: &[&str] = &[
     "nb2",
     "lstm_autoencoder",
     "seasonal_profile",
+    "prophet",
+    "change_points",
     "zscore",
     "rolling",
+    "isolation_forest",
+    "random_cut_forest",
+    "lof",
+    "inject",
 ];
 
 /// A config that cannot be used: every problem, in the order of the file.
@@ -308,6 +316,8 @@ impl Config {
                 .extend(problems.into_iter().map(|(key, text)| (format!("{section}.{key}"), text)));
         }
         found.extend(self.prophet.check().into_iter().map(|(k, t)| (format!("prophet.{k}"), t)));
+        let changes = self.change_points.check();
+        found.extend(changes.into_iter().map(|(k, t)| (format!("change_points.{k}"), t)));
         found.extend(self.zscore.check().into_iter().map(|(k, t)| (format!("zscore.{k}"), t)));
         found.extend(self.inject.check().into_iter().map(|(k, t)| (format!("inject.{k}"), t)));
         found.extend(self.report.check().into_iter().map(|(k, t)| (format!("report.{k}"), t)));

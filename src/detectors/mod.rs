@@ -7,6 +7,7 @@
 //! `fit` returns another type than the one it is called on, so that "not fitted" cannot happen at
 //! run time. Siblings never import each other.
 
+pub mod change_points;
 pub mod context;
 pub mod isolation_forest;
 pub mod lof;
@@ -41,6 +42,7 @@ pub enum DetectorName {
     Nb2,
     SeasonalProfile,
     Prophet,
+    ChangePoints,
     Zscore,
     Rolling,
     IsolationForest,
@@ -56,6 +58,7 @@ impl DetectorName {
             Self::Nb2 => "nb2",
             Self::SeasonalProfile => "seasonal_profile",
             Self::Prophet => "prophet",
+            Self::ChangePoints => "change_points",
             Self::Zscore => "zscore",
             Self::Rolling => "rolling",
             Self::IsolationForest => "isolation_forest",
@@ -68,6 +71,7 @@ impl DetectorName {
     pub fn column(self) -> &'static str {
         match self {
             Self::LstmAutoencoder => "lstm",
+            Self::ChangePoints => "changepoint",
             Self::RandomCutForest => "rcf",
             other => other.as_str(),
         }

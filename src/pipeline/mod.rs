@@ -9,6 +9,7 @@
 //! tables   figures -> the report's tables
 //! flags    verdicts -> columns of the flags files
 //! kept     verdicts -> what a run keeps to be measured later
+//! change_points when a level changed, and by how much
 //! write    flags, charts, page, log into a directory
 //! stage    one command from a job to a directory that appears whole or not at all
 //! admission which way a fitted level's scores point, before its checkpoint is ready
@@ -20,6 +21,7 @@
 //! ```
 
 mod admission;
+mod change_points;
 mod compare;
 mod error;
 mod evaluate;

@@ -4,8 +4,9 @@
 use crate::{
     config::Config,
     detectors::{
-        Detector, DetectorError, DetectorName, isolation_forest::IsolationForestDetector,
-        lof::LofDetector, lstm_autoencoder::LstmAutoencoder, nb2::Nb2, prophet::ProphetDetector,
+        Detector, DetectorError, DetectorName, change_points::ChangePointDetector,
+        isolation_forest::IsolationForestDetector, lof::LofDetector,
+        lstm_autoencoder::LstmAutoencoder, nb2::Nb2, prophet::ProphetDetector,
         random_cut_forest::RandomCutForestDetector, rolling::RollingDetector,
         seasonal_profile::SeasonalProfileDetector, zscore::ZscoreDetector,
     },
@@ -25,6 +26,9 @@ pub fn build(name: DetectorName, config: &Config) -> Result<Box<dyn Detector>, D
             Box::new(SeasonalProfileDetector::new(config.seasonal_profile.clone())?)
         }
         DetectorName::Prophet => Box::new(ProphetDetector::new(config.prophet.clone())?),
+        DetectorName::ChangePoints => {
+            Box::new(ChangePointDetector::new(config.change_points.clone())?)
+        }
         DetectorName::Zscore => Box::new(ZscoreDetector::new(config.zscore.clone())?),
         DetectorName::Rolling => Box::new(RollingDetector::new(config.rolling.clone())?),
         DetectorName::IsolationForest => {

@@ -10,7 +10,7 @@ use std::{
 use super::{
     Job, PipelineError, RunSummary,
     admission::{self, Admission},
-    evaluate, flags,
+    change_points, evaluate, flags,
     kept::{self, KeptLevel},
     level::{self, LevelRun},
     load::{self, Loaded},
@@ -301,6 +301,7 @@ impl<'a> Stage<'a> {
         self.warnings.extend(unknown.unwrap_or_default().into_iter().map(|name| {
             format!("[output.rename] names `{name}`, a column that no flags file has")
         }));
+        change_points::write(levels, &dir)?;
         self.clock.lap("write flags");
         let text = config.to_toml().map_err(|error| PipelineError::Other(error.to_string()))?;
         let path = dir.join("config.toml");

@@ -1,0 +1,68 @@
+//! `change_points.csv`: when the level of a metric changed, by how much, and how sure that is. A run has
+//! it where the detector `change_points` is a member.
+
+use std::path::Path;
+
+use super::{PipelineError, level::LevelRun};
+use crate::{
+    detectors::{
+        FitMask,
+        change_points::{ChangePoint, FittedChangePoints},
+    },
+    sink::{Column, Kind, Value, write_csv},
+};
+
+/// The file in a run's directory.
+const CHANGE_POINTS_FILE: &str = "change_points.csv";
+
+struct Row<'a> {
+    level: &'a LevelRun,
+    change: ChangePoint,
+}
+
+/// Writes the changes of all levels, by level, series, metric and time. No file without the detector.
+///
+/// # Errors
+/// When the file cannot be written.
+pub(super) fn write(levels: &[LevelRun], dir: &Path) -> Result<(), PipelineError> {
+    let mut rows = None;
+    for level in levels {
+        let fitted = level
+            .members
+            .iter()
+            .find_map(|m| m.fitted.as_any().downcast_ref::<FittedChangePoints>());
+        let Some(fitted) = fitted else { continue };
+        let mut mask = FitMask::all(&level.panel);
+        for ((series, time), _) in level.known.indexed_iter().filter(|(_, known)| **known) {
+            mask.forbid(series, time);
+        }
+        let found = fitted.change_points(&level.panel, &mask).into_iter();
+        rows.get_or_insert_with(Vec::new).extend(found.map(|change| Row { level, change }));
+    }
+    let Some(rows) = rows else { return Ok(()) };
+    let cells = (0..rows.len()).map(|row| (row, 0));
+    Ok(write_csv(&dir.join(CHANGE_POINTS_FILE), &columns(&rows), cells)?)
+}
+
+/// Columns by place in `rows`.
+fn columns<'a>(rows: &'a [Row<'a>]) -> Vec<Column<'a>> {
+    let text = |name: &str, of: fn(&'a Row<'a>) -> String| {
+        Column::new(name, Kind::Text, move |row, _| Value::Text(of(&rows[row]).into()))
+    };
+    let number = |name: &str, of: fn(&ChangePoint) -> f64| {
+        Column::new(name, Kind::Float, move |row, _| Value::Float(of(&rows[row].change)))
+    };
+    vec![
+        text("level", |row| row.level.panel.level().name.clone()),
+        text("series", |row| row.level.panel.keys()[row.change.series].to_string()),
+        text("metric", |row| row.level.panel.metrics()[row.change.metric].name.clone()),
+        text("time", |row| row.level.panel.calendar().label(row.change.time)),
+        number("before", |change| change.before),
+        number("after", |change| change.after),
+        number("relative_change", |change| change.relative_change),
+        text("direction", |row| {
+            if row.change.relative_change < 0.0 { "below".into() } else { "above".into() }
+        }),
+        number("confidence", |change| change.confidence),
+    ]
+}
