@@ -9,22 +9,35 @@ use crate::{
         FitMask,
         change_points::{ChangePoint, FittedChangePoints},
     },
+    report::MetricTable,
     sink::{Column, Kind, Value, write_csv},
 };
 
 /// The file in a run's directory.
 const CHANGE_POINTS_FILE: &str = "change_points.csv";
 
+/// Changes that the report's table shows.
+const SHOWN: usize = 20;
+
 struct Row<'a> {
     level: &'a LevelRun,
     change: ChangePoint,
 }
 
-/// Writes the changes of all levels, by level, series, metric and time. No file without the detector.
+/// Writes the changes of all levels, by level, series, metric and time, and gives the table of the
+/// largest. Neither without the detector.
 ///
 /// # Errors
 /// When the file cannot be written.
-pub(super) fn write(levels: &[LevelRun], dir: &Path) -> Result<(), PipelineError> {
+pub(super) fn write(levels: &[LevelRun], dir: &Path) -> Result<Option<MetricTable>, PipelineError> {
+    let Some(rows) = rows(levels) else { return Ok(None) };
+    let cells = (0..rows.len()).map(|row| (row, 0));
+    write_csv(&dir.join(CHANGE_POINTS_FILE), &columns(&rows), cells)?;
+    Ok((!rows.is_empty()).then(|| table(rows)))
+}
+
+/// Every change of every level; `None` without the detector.
+fn rows(levels: &[LevelRun]) -> Option<Vec<Row<'_>>> {
     let mut rows = None;
     for level in levels {
         let fitted = level
@@ -39,9 +52,44 @@ pub(super) fn write(levels: &[LevelRun], dir: &Path) -> Result<(), PipelineError
         let found = fitted.change_points(&level.panel, &mask).into_iter();
         rows.get_or_insert_with(Vec::new).extend(found.map(|change| Row { level, change }));
     }
-    let Some(rows) = rows else { return Ok(()) };
-    let cells = (0..rows.len()).map(|row| (row, 0));
-    Ok(write_csv(&dir.join(CHANGE_POINTS_FILE), &columns(&rows), cells)?)
+    rows
+}
+
+/// The surest changes, the larger first among equally sure ones.
+fn table(mut rows: Vec<Row<'_>>) -> MetricTable {
+    let count = rows.len();
+    rows.sort_by(|a, b| {
+        let (a, b) = (&a.change, &b.change);
+        let size = |change: &ChangePoint| change.relative_change.abs();
+        b.confidence.total_cmp(&a.confidence).then_with(|| size(b).total_cmp(&size(a)))
+    });
+    rows.truncate(SHOWN);
+    let cells = |row: &Row<'_>| {
+        let (panel, change) = (&row.level.panel, &row.change);
+        vec![
+            panel.level().name.clone(),
+            panel.keys()[change.series].to_string(),
+            panel.metrics()[change.metric].name.clone(),
+            panel.calendar().label(change.time),
+            number(change.before),
+            number(change.after),
+            format!("{:+.0} %", 100.0 * change.relative_change),
+            format!("{:.2}", change.confidence),
+        ]
+    };
+    MetricTable {
+        title: format!("Changes of level: {} of {count}", rows.len()),
+        columns: ["level", "series", "metric", "since", "before", "after", "change", "confidence"]
+            .map(String::from)
+            .to_vec(),
+        rows: rows.iter().map(cells).collect(),
+        note: format!("The surest first, with hindsight; all of them are in {CHANGE_POINTS_FILE}."),
+    }
+}
+
+/// Whole from 100 on, else three decimals.
+fn number(x: f64) -> String {
+    if x.abs() >= 100.0 { format!("{x:.0}") } else { format!("{x:.3}") }
 }
 
 /// Columns by place in `rows`.

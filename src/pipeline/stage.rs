@@ -301,7 +301,7 @@ impl<'a> Stage<'a> {
         self.warnings.extend(unknown.unwrap_or_default().into_iter().map(|name| {
             format!("[output.rename] names `{name}`, a column that no flags file has")
         }));
-        change_points::write(levels, &dir)?;
+        let changes = change_points::write(levels, &dir)?;
         self.clock.lap("write flags");
         let text = config.to_toml().map_err(|error| PipelineError::Other(error.to_string()))?;
         let path = dir.join("config.toml");
@@ -314,6 +314,7 @@ impl<'a> Stage<'a> {
         evaluate::write_metrics(&summary, &dir)?;
         self.clock.lap("measure");
         let mut data = pages::report_data(&config, loaded, levels, &summary);
+        data.quality.extend(changes);
         write::write_json(&dir.join(write::REPORT_FILE), &data)?;
         write::draw(&mut data, &dir, config.report.format, self.job.progress.as_ref())?;
         self.clock.lap("draw");

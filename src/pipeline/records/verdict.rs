@@ -96,15 +96,19 @@ fn explain(
     findings
 }
 
-/// A burst or a mismatch where that is the strongest feature of all, a pattern otherwise.
+/// A burst where that is the strongest feature of all, contextual where the mismatch is among the two
+/// strongest, a pattern otherwise. A row that fits another context better is odd in one number too, as
+/// often as not more so; what is merely extreme fits no other context.
 fn kind(groups: &[FeatureGroup], share: impl Fn(usize) -> f64) -> AnomalyType {
     let strongest = |group: FeatureGroup| {
         (0..groups.len()).filter(|&f| groups[f] == group).map(&share).fold(0.0, f64::max)
     };
     let greatest = (0..groups.len()).map(&share).fold(0.0, f64::max);
+    let mismatch = strongest(FeatureGroup::Mismatch);
+    let ahead = (0..groups.len()).filter(|&f| share(f) > mismatch).count();
     if greatest > 0.0 && strongest(FeatureGroup::Burst) == greatest {
         AnomalyType::Burst
-    } else if greatest > 0.0 && strongest(FeatureGroup::Mismatch) == greatest {
+    } else if mismatch > 0.0 && ahead <= 1 {
         AnomalyType::Contextual
     } else {
         AnomalyType::Pattern
@@ -129,6 +133,8 @@ mod tests {
         assert_eq!(of([0.1, 0.2, 0.5, 0.3, 0.3]), AnomalyType::Contextual);
         assert_eq!(of([0.1, 0.2, 0.2, 0.1, 0.3]), AnomalyType::Burst);
         assert_eq!(of([0.1, 0.9, 0.2, 0.1, 0.3]), AnomalyType::Pattern);
+        assert_eq!(of([0.1, 0.9, 0.4, 0.1, 0.3]), AnomalyType::Contextual);
+        assert_eq!(of([0.1, 0.9, 0.0, 0.0, 0.0]), AnomalyType::Pattern);
         assert_eq!(of([0.0; 5]), AnomalyType::Pattern);
     }
 
