@@ -60,7 +60,8 @@ fn table(mut rows: Vec<Row<'_>>) -> MetricTable {
     let count = rows.len();
     rows.sort_by(|a, b| {
         let (a, b) = (&a.change, &b.change);
-        let size = |change: &ChangePoint| change.relative_change.abs();
+        // A fall to a quarter is as large as a rise to four times.
+        let size = |change: &ChangePoint| change.relative_change.max(-0.999).ln_1p().abs();
         b.confidence.total_cmp(&a.confidence).then_with(|| size(b).total_cmp(&size(a)))
     });
     rows.truncate(SHOWN);
