@@ -40,13 +40,13 @@ fn exp_negative<const FMA: bool>(x: f32) -> (f32, f32) {
     (power, series * r)
 }
 
-/// 1 / (1 + exp(-x)).
+/// 1 / (1 + exp(-x)), from exp(-|x|), which cannot overflow.
 #[inline(always)]
 pub(super) fn sigmoid<const FMA: bool>(x: f32) -> f32 {
     let (power, rest) = exp_negative::<FMA>(-x.abs());
     let e = multiply_add::<FMA>(power, rest, power);
-    let small = e / (1.0 + e);
-    if x < 0.0 { small } else { 1.0 - small }
+    let top = if x < 0.0 { e } else { 1.0 };
+    top / (1.0 + e)
 }
 
 /// (1 - exp(-2x)) / (1 + exp(-2x)); exp - 1 is never made from exp, which would lose the digits of
