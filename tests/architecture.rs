@@ -77,6 +77,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
 /// External crates -> the places that alone may name them.
 const CRATES: &[(&str, &[&str])] = &[
     ("burn", &["device", "detectors/lstm_autoencoder"]),
+    ("burn_cubecl", &["detectors/lstm_autoencoder/cell"]),
     ("wgpu", &["device"]),
     ("clap", &["cli"]),
     ("indicatif", &["cli"]),

@@ -6,8 +6,8 @@
 
 use anomalist::{
     detectors::{
-        Detector, FitContext, FitMask, Scores,
-        lstm_autoencoder::{LstmAutoencoder, LstmParams},
+        Detector, FitContext, FitMask, FittedDetector, Scores,
+        lstm_autoencoder::{LstmAutoencoder, LstmParams, Objective},
     },
     device::{self, DeviceChoice},
     panel::{Calendar, Level, Metric, MetricKind, Panel, SeriesKey, Step},
@@ -91,4 +91,21 @@ fn a_network_trains_on_a_gpu_as_on_the_cpu() {
         fitted.score(&panel, &FitMask::all(&panel), &cpu).expect("it scores")
     };
     assert_same(&score(&cpu), &score(&gpu));
+}
+
+#[test]
+fn a_checkpoint_trained_on_a_gpu_scores_the_same_on_the_cpu() {
+    let Some(gpu) = gpu() else { return };
+    let (panel, cpu) = (panel(), FitContext::new(3));
+    for objective in [Objective::Reconstruction, Objective::Forecast] {
+        let params = LstmParams { objective, hidden: 10, horizon_steps: 2, ..params() };
+        let detector = LstmAutoencoder::new(params).expect("the parameters are in range");
+        let fitted = detector.fit(&panel, &FitMask::all(&panel), &gpu).expect("it trains");
+        let restored = fitted.state().and_then(|state| detector.restore(state, &cpu));
+        let restored = restored.expect("the checkpoint is sound");
+        let score = |fitted: &dyn FittedDetector, context: &FitContext| {
+            fitted.score(&panel, &FitMask::all(&panel), context).expect("it scores")
+        };
+        assert_same(&score(&*restored, &cpu), &score(&*fitted, &gpu));
+    }
 }

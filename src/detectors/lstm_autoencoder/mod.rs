@@ -11,6 +11,7 @@
 //! - `params.rs`: what can be set, with ranges;
 //! - `input.rs`: a panel becomes what the network sees, scaled per series, never per window;
 //! - `windows.rs`: which stretches are trained on, which are held out;
+//! - `gather.rs`: batches of windows, from cells that are kept once;
 //! - `cell/`: the LSTM layer, as one operation over a whole sequence;
 //! - `model.rs`: the network;
 //! - `train.rs`: Adam, early stopping, what happens when training diverges;
@@ -23,6 +24,7 @@
 mod cell;
 mod errors;
 mod fit;
+mod gather;
 mod input;
 mod model;
 mod params;

@@ -11,18 +11,22 @@
 
 use std::ops::Range;
 
-use burn::tensor::{Tensor, TensorData};
+use burn::tensor::Tensor;
 use ndarray::{Array2, Array3};
 
 use super::{
+    gather::Source,
     model::{Architecture, Network, Weights},
     params::LstmParams,
     windows::{Cells, Window},
 };
 use crate::detectors::{DetectorError, FitContext, SeriesFailure};
 
-/// Windows that go through the network at once, where buffers allow.
-const BATCH: usize = 256;
+/// Windows that go through the network at once.
+const CPU_BATCH: usize = 256;
+
+/// The same on a GPU, which takes more to be full, where its buffers allow.
+const GPU_BATCH: usize = 1_024;
 
 /// A trained network with what it needs to predict.
 pub(super) struct Predictor<'a> {
@@ -64,10 +68,11 @@ impl Predictor<'_> {
             }
         }
         let network = Network::new(self.architecture, self.weights, self.context.device.burn());
+        let source = Source::new(cells, &self.context.device);
         if self.architecture.decoder {
-            self.reconstruct(&network, cells, &spans, &mut out.z)?;
+            self.reconstruct(&network, &source, &spans, &mut out.z)?;
         } else {
-            self.forecast(&network, cells, &spans, &mut out.z)?;
+            self.forecast(&network, &source, &spans, &mut out.z)?;
         }
         Ok(out)
     }
@@ -75,24 +80,18 @@ impl Predictor<'_> {
     fn reconstruct(
         &self,
         network: &Network,
-        cells: &Cells,
+        source: &Source,
         spans: &[(usize, Range<usize>)],
         z: &mut Array3<f64>,
     ) -> Result<(), DetectorError> {
         let len = self.params.window_steps;
-        let first = |(series, span): &(usize, Range<usize>)| Window {
-            series: *series,
-            start: span.start as isize,
-        };
-        let firsts: Vec<Window> = spans.iter().map(first).collect();
-        let mut later = Vec::new();
-        for (series, span) in spans {
-            let starts = span.start + 1..=span.end - len;
-            later.extend(starts.map(|start| Window { series: *series, start: start as isize }));
-        }
-        self.start_progress(firsts.len() + later.len());
-        self.each(network, cells, (&firsts, len), 0..len, z)?;
-        self.each(network, cells, (&later, len), len - 1..len, z)?;
+        let firsts = spans.iter().map(|(series, span)| at(*series, span.start));
+        let later = spans.iter().flat_map(|(series, span)| {
+            (span.start + 1..=span.end - len).map(|start| at(*series, start))
+        });
+        self.start_progress(spans.iter().map(|(_, span)| span.len() - len + 1).sum());
+        self.each(&Pass { network, source, len, steps: 0..len }, firsts, z)?;
+        self.each(&Pass { network, source, len, steps: len - 1..len }, later, z)?;
         self.context.progress.finish();
         Ok(())
     }
@@ -100,19 +99,18 @@ impl Predictor<'_> {
     fn forecast(
         &self,
         network: &Network,
-        cells: &Cells,
+        source: &Source,
         spans: &[(usize, Range<usize>)],
         z: &mut Array3<f64>,
     ) -> Result<(), DetectorError> {
         let (len, horizon) = (self.params.window_steps, self.params.horizon_steps);
         // Each run is a window of warm-up and a window whose predictions count.
-        let mut runs = Vec::new();
-        for (series, span) in spans {
+        let runs = spans.iter().flat_map(|(series, span)| {
             let starts = (span.start..span.end - horizon).step_by(len);
-            runs.extend(starts.map(|start| Window { series: *series, start: start as isize }));
-        }
-        self.start_progress(runs.len());
-        self.each(network, cells, (&runs, 2 * len), len - 1..2 * len - 1, z)?;
+            starts.map(|start| at(*series, start))
+        });
+        self.start_progress(runs.clone().count());
+        self.each(&Pass { network, source, len: 2 * len, steps: len - 1..2 * len - 1 }, runs, z)?;
         self.context.progress.finish();
         Ok(())
     }
@@ -121,50 +119,80 @@ impl Predictor<'_> {
         self.context.progress.start("scoring with the LSTM", windows as u64);
     }
 
-    /// Sends windows through the network in batches and keeps what it says at `steps`.
+    /// Sends windows through the network in batches and keeps what it says. One batch is on the
+    /// device while the one before it is read, and there are never more: memory does not grow with
+    /// the number of windows.
     fn each(
         &self,
-        network: &Network,
-        cells: &Cells,
-        (windows, len): (&[Window], usize),
-        steps: Range<usize>,
+        pass: &Pass,
+        mut windows: impl Iterator<Item = Window>,
         z: &mut Array3<f64>,
     ) -> Result<(), DetectorError> {
-        let metrics = self.architecture.metrics;
-        let newest_only = steps.start + 1 == len;
-        let n_times = z.dim().1;
-        for batch in windows.chunks(self.batch(len)) {
+        let most = self.batch(pass.len);
+        let mut running: Option<(Vec<Window>, Tensor<3>)> = None;
+        loop {
             self.context.check_cancelled()?;
-            let input = TensorData::new(cells.inputs(batch, len), [len, batch.len(), 2 * metrics]);
-            let input = Tensor::<3>::from_data(input, self.context.device.burn());
-            let output = network.forward(input, newest_only).into_data();
-            let output: Vec<f32> = output.iter::<f32>().collect();
-            for step in steps.clone() {
-                let row = if newest_only { 0 } else { step };
-                for (place, window) in batch.iter().enumerate() {
-                    let time = window.start + (step + self.params.horizon()) as isize;
-                    let Some(time) = usize::try_from(time).ok().filter(|&t| t < n_times) else {
-                        continue;
-                    };
-                    for metric in 0..metrics {
-                        let value = output[(row * batch.len() + place) * metrics + metric];
-                        z[[window.series, time, metric]] = f64::from(value);
-                    }
+            let batch: Vec<Window> = windows.by_ref().take(most).collect();
+            let started = (!batch.is_empty()).then(|| {
+                let input = pass.source.inputs(&batch, pass.len);
+                (batch, pass.network.forward(input, pass.newest_only()))
+            });
+            if let Some((batch, output)) = std::mem::replace(&mut running, started) {
+                self.keep(pass, &batch, output, z);
+                self.context.progress.advance(batch.len() as u64);
+            }
+            if running.is_none() {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Reads what the network says about a batch.
+    fn keep(&self, pass: &Pass, batch: &[Window], output: Tensor<3>, z: &mut Array3<f64>) {
+        let (metrics, n_times) = (self.architecture.metrics, z.dim().1);
+        let output: Vec<f32> = output.into_data().iter::<f32>().collect();
+        for step in pass.steps.clone() {
+            let row = if pass.newest_only() { 0 } else { step };
+            for (place, window) in batch.iter().enumerate() {
+                let time = window.start + (step + self.params.horizon()) as isize;
+                let Some(time) = usize::try_from(time).ok().filter(|&t| t < n_times) else {
+                    continue;
+                };
+                for metric in 0..metrics {
+                    let value = output[(row * batch.len() + place) * metrics + metric];
+                    z[[window.series, time, metric]] = f64::from(value);
                 }
             }
-            self.context.progress.advance(batch.len() as u64);
         }
-        Ok(())
     }
 
     /// As many windows as no buffer of the device is too small for.
     fn batch(&self, len: usize) -> usize {
         let bytes = (len * self.architecture.widest() * size_of::<f32>()) as u64;
         match self.context.device.max_binding_bytes() {
-            Some(most) => usize::try_from(most / bytes).unwrap_or(BATCH).clamp(1, BATCH),
-            None => BATCH,
+            Some(most) => usize::try_from(most / bytes).unwrap_or(GPU_BATCH).clamp(1, GPU_BATCH),
+            None => CPU_BATCH,
         }
     }
+}
+
+/// One way of sending windows through the network.
+struct Pass<'a> {
+    network: &'a Network,
+    source: &'a Source<'a>,
+    len: usize,
+    /// The steps of a window whose predictions count.
+    steps: Range<usize>,
+}
+
+impl Pass<'_> {
+    fn newest_only(&self) -> bool {
+        self.steps.start + 1 == self.len
+    }
+}
+
+fn at(series: usize, start: usize) -> Window {
+    Window { series, start: start as isize }
 }
 
 /// From the first to past the last usable step.

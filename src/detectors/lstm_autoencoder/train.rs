@@ -12,12 +12,13 @@
 use burn::{
     grad_clipping::GradientClippingConfig,
     optim::{AdamConfig, GradientsParams, ModuleOptimizer},
-    tensor::{Device, Tensor, TensorData},
+    tensor::{Device, Tensor},
 };
 use serde::{Deserialize, Serialize};
 
 use super::{
     NAME,
+    gather::{Batch, Source},
     model::{Architecture, Network, Weights},
     params::LstmParams,
     windows::{Cells, Plan, Window},
@@ -71,8 +72,7 @@ impl Training<'_> {
     }
 
     fn epochs(&self) -> Result<(Weights, TrainingCurve), DetectorError> {
-        let device = self.context.device.burn();
-        let autodiff = device.clone().autodiff();
+        let autodiff = self.context.device.burn().clone().autodiff();
         let initial = Weights::random(self.architecture, self.seed());
         let mut network = Network::new(self.architecture, &initial, &autodiff);
         let mut optimizer = self.optimizer();
@@ -80,11 +80,13 @@ impl Training<'_> {
         let mut best: Option<(f64, Weights)> = None;
         let mut learning_rate = self.params.learning_rate;
         let mut slowed = false;
+        let source = Source::new(self.cells, &self.context.device);
         for epoch in 0..self.params.epochs {
-            let (trained, loss) = self.epoch(network, &mut optimizer, epoch, learning_rate)?;
+            let (trained, loss) =
+                self.epoch(&source, network, &mut optimizer, (epoch, learning_rate))?;
             let weights = trained.weights();
             network = trained;
-            let watched = self.validation_loss(&weights, device)?.unwrap_or(loss);
+            let watched = self.validation_loss(&source, &weights)?.unwrap_or(loss);
             let first = curve.epochs.first().map_or(loss, |first| first.0);
             if has_diverged(loss, watched, first) || !weights.are_finite() {
                 let Some((_, good)) = &best else {
@@ -140,10 +142,10 @@ impl Training<'_> {
     /// One pass over freshly drawn windows; the mean loss.
     fn epoch(
         &self,
+        source: &Source,
         mut network: Network,
         optimizer: &mut ModuleOptimizer,
-        epoch: usize,
-        learning_rate: f64,
+        (epoch, learning_rate): (usize, f64),
     ) -> Result<(Network, f64), DetectorError> {
         let mut rng = stream(self.seed(), "lstm_windows", epoch as u64);
         let drawn = self.plan.draw(self.params.max_windows_per_epoch, &mut rng);
@@ -155,7 +157,7 @@ impl Training<'_> {
             self.context.check_cancelled()?;
             let held_out = &self.plan.held_out_from;
             let counted = |series: usize, time: isize| time < held_out[series] as isize;
-            let loss = self.loss(&network, batch, counted, &device);
+            let loss = self.loss(&network, source, batch, counted, &device);
             let gradients = loss.backward();
             let gradients = GradientsParams::from_grads(gradients, &network);
             network = optimizer.step(learning_rate, network, gradients);
@@ -173,41 +175,44 @@ impl Training<'_> {
     /// The loss on held-out steps; `None` where there are none.
     fn validation_loss(
         &self,
+        source: &Source,
         weights: &Weights,
-        device: &Device,
     ) -> Result<Option<f64>, DetectorError> {
         if self.plan.validation.is_empty() {
             return Ok(None);
         }
+        let device = self.context.device.burn();
         let network = Network::new(self.architecture, weights, device);
         let held_out = &self.plan.held_out_from;
         let counted = |series: usize, time: isize| time >= held_out[series] as isize;
-        let (mut sum, mut n) = (0.0, 0usize);
-        for batch in self.plan.validation.chunks(self.params.batch_windows.max(64)) {
+        let batches = || self.plan.validation.chunks(self.params.batch_windows.max(64));
+        let mut losses = Vec::new();
+        for batch in batches() {
             self.context.check_cancelled()?;
-            sum += read(self.loss(&network, batch, counted, device)) * batch.len() as f64;
-            n += batch.len();
+            losses.push(self.loss(&network, source, batch, counted, device));
         }
-        Ok(Some(sum / n as f64))
+        // Read together: reading every loss would make a GPU wait.
+        let losses = Tensor::cat(losses, 0).into_data();
+        let each = losses.iter::<f64>().zip(batches().map(<[Window]>::len));
+        let sum: f64 = each.map(|(loss, n)| loss * n as f64).sum();
+        Ok(Some(sum / self.plan.validation.len() as f64))
     }
 
     fn loss(
         &self,
         network: &Network,
+        source: &Source,
         windows: &[Window],
         counted: impl Fn(usize, isize) -> bool,
         device: &Device,
     ) -> Tensor<1> {
-        let (len, metrics) = (self.params.window_steps, self.architecture.metrics);
-        let n = windows.len();
-        let input = TensorData::new(self.cells.inputs(windows, len), [len, n, 2 * metrics]);
-        let (targets, weights) = self.cells.targets(windows, len, self.params.horizon(), counted);
-        let tensor =
-            |values| Tensor::<3>::from_data(TensorData::new(values, [len, n, metrics]), device);
-        let found = network.forward(Tensor::from_data(input, device), false);
-        let error = found - tensor(targets);
+        let len = self.params.window_steps;
+        let Batch { input, targets, weights } =
+            source.batch(windows, len, self.params.horizon(), counted);
+        let input = if device.is_autodiff() { input.autodiff() } else { input };
+        let error = network.forward(input, false) - targets;
         let huber = (error.clone() * error).add_scalar(1.0).sqrt().sub_scalar(1.0);
-        (huber * tensor(weights)).sum()
+        (huber * weights).sum()
     }
 }
 

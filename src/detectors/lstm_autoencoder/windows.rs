@@ -54,6 +54,52 @@ impl Cells {
         })
     }
 
+    pub(super) fn n_metrics(&self) -> usize {
+        self.n_metrics
+    }
+
+    /// Cells of one metric: series times steps.
+    pub(super) fn n_cells(&self) -> usize {
+        self.values.len() / self.n_metrics.max(1)
+    }
+
+    /// All cells, `[series][time][value of each metric, then whether it is there]`, and one more
+    /// that is missing.
+    pub(super) fn rows(&self) -> Vec<f32> {
+        let width = self.n_metrics.max(1);
+        let mut out = Vec::with_capacity(2 * (self.values.len() + width));
+        for (values, there) in self.values.chunks(width).zip(self.there.chunks(width)) {
+            out.extend_from_slice(values);
+            out.extend_from_slice(there);
+        }
+        out.resize(out.len() + 2 * self.n_metrics, 0.0);
+        out
+    }
+
+    /// For each step of each window, `[len][window]`, its place among [`rows`](Self::rows), `ahead`
+    /// steps later; the missing one's where the step is outside the panel or not in `counted`.
+    pub(super) fn places(
+        &self,
+        windows: &[Window],
+        len: usize,
+        ahead: usize,
+        counted: impl Fn(usize, isize) -> bool,
+    ) -> Vec<i32> {
+        let missing = self.n_cells();
+        let mut out = Vec::with_capacity(len * windows.len());
+        for step in 0..len {
+            for window in windows {
+                let time = window.start + (step + ahead) as isize;
+                let inside = usize::try_from(time).ok().filter(|&time| time < self.n_times);
+                let place = inside
+                    .filter(|_| counted(window.series, time))
+                    .map_or(missing, |time| window.series * self.n_times + time);
+                out.push(place as i32);
+            }
+        }
+        out
+    }
+
     /// What the network gets: `[len][window][value of each metric, then whether it is there]`.
     pub(super) fn inputs(&self, windows: &[Window], len: usize) -> Vec<f32> {
         let mut out = Vec::with_capacity(len * windows.len() * 2 * self.n_metrics);
@@ -210,6 +256,20 @@ impl Plan {
 mod tests {
     use super::*;
     use crate::math::random::stream;
+
+    impl Cells {
+        /// Cells of which every fifth is missing.
+        pub(in super::super) fn for_test(
+            n_series: usize,
+            n_times: usize,
+            n_metrics: usize,
+        ) -> Self {
+            let n = n_series * n_times * n_metrics;
+            let there: Vec<f32> = (0..n).map(|i| f32::from(i % 5 != 0)).collect();
+            let values = there.iter().enumerate().map(|(i, t)| t * (i as f32).sin()).collect();
+            Self { values, there, n_times, n_metrics }
+        }
+    }
 
     #[test]
     fn training_windows_end_before_the_steps_that_validation_watches() {

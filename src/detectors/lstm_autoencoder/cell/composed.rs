@@ -1,4 +1,5 @@
-//! The same LSTM out of a backend's own tensor operations: what a GPU runs.
+//! The same LSTM out of a backend's own tensor operations: what a GPU runs where `persistent/` does
+//! not fit its limits.
 //!
 //! The input of all steps is projected in one product; then each step takes one product for all
 //! four gates. Nothing is recorded per step for automatic differentiation, and the output is put

@@ -16,7 +16,7 @@ use super::gemm::{Avx, Avx512};
 use rayon::prelude::*;
 
 use super::{
-    activation::{sigmoid, tanh},
+    activation::{each, sigmoid, tanh},
     gemm::{LANES, Panels, Portable, Rows, Start, Sums, block, multiply, put},
 };
 
@@ -160,12 +160,12 @@ macro_rules! per_instruction_set {
                 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,fma")]
                 fn avx512(argument: $argument) {
                     // SAFETY: this function is compiled for what the sums need.
-                    unsafe { $generic::<Avx512, 16, true>(argument) }
+                    unsafe { $generic::<Avx512, 8, 2, true>(argument) }
                 }
                 #[target_feature(enable = "avx2,fma")]
                 fn avx2(argument: $argument) {
                     // SAFETY: as above.
-                    unsafe { $generic::<Avx, 4, true>(argument) }
+                    unsafe { $generic::<Avx, 4, 1, true>(argument) }
                 }
                 if is_x86_feature_detected!("avx512f")
                     && is_x86_feature_detected!("avx512bw")
@@ -182,7 +182,7 @@ macro_rules! per_instruction_set {
                 }
             }
             // SAFETY: the portable sums need nothing.
-            unsafe { $generic::<Portable, 4, { cfg!(target_arch = "aarch64") }>(argument) }
+            unsafe { $generic::<Portable, 4, 1, { cfg!(target_arch = "aarch64") }>(argument) }
         }
     };
 }
@@ -194,7 +194,9 @@ per_instruction_set!(forward_chunk, forward_rows, ForwardChunk<'_>);
 /// # Safety
 /// The processor has what `S` needs.
 #[inline(always)]
-unsafe fn forward_rows<S: Sums, const TILE: usize, const FMA: bool>(chunk: ForwardChunk<'_>) {
+unsafe fn forward_rows<S: Sums, const TILE: usize, const WIDE: usize, const FMA: bool>(
+    chunk: ForwardChunk<'_>,
+) {
     let ForwardChunk { sizes, first, input, weights, bias, mut kept, out } = chunk;
     let (hidden, gates, rows) = (sizes.hidden, sizes.gates(), sizes.rows(first));
     let width = rows * hidden;
@@ -205,7 +207,7 @@ unsafe fn forward_rows<S: Sums, const TILE: usize, const FMA: bool>(chunk: Forwa
     if sizes.constant_input {
         let part = (sizes.input_at(input, 0, first), &weights.input);
         // SAFETY: the caller answers for the processor.
-        unsafe { multiply::<S, TILE, 1>([part], Start::Bias(bias), rows, &mut projected) };
+        unsafe { multiply::<S, TILE, WIDE, 1>([part], Start::Bias(bias), rows, &mut projected) };
     }
     for step in 0..sizes.steps {
         let (before, after) = out.split_at_mut(step * width);
@@ -223,25 +225,26 @@ unsafe fn forward_rows<S: Sums, const TILE: usize, const FMA: bool>(chunk: Forwa
             (true, false) => {
                 let start = Start::Rows(&projected);
                 // SAFETY: the caller answers for the processor.
-                unsafe { multiply::<S, TILE, 1>([recurrent], start, rows, activated) };
+                unsafe { multiply::<S, TILE, WIDE, 1>([recurrent], start, rows, activated) };
             }
             (false, true) => {
                 // SAFETY: the caller answers for the processor.
-                unsafe { multiply::<S, TILE, 1>([current], Start::Bias(bias), rows, activated) };
+                unsafe {
+                    multiply::<S, TILE, WIDE, 1>([current], Start::Bias(bias), rows, activated)
+                };
             }
             (false, false) => {
                 let parts = [current, recurrent];
                 // SAFETY: the caller answers for the processor.
-                unsafe { multiply::<S, TILE, 2>(parts, Start::Bias(bias), rows, activated) };
+                unsafe { multiply::<S, TILE, WIDE, 2>(parts, Start::Bias(bias), rows, activated) };
             }
         }
         for row in 0..rows {
             let at = row * hidden;
-            activate::<FMA>(
-                &mut activated[row * gates..(row + 1) * gates],
-                &mut cell[at..at + hidden],
-                &mut after[at..at + hidden],
-            );
+            let (gates, cell) =
+                (&mut activated[row * gates..(row + 1) * gates], &mut cell[at..at + hidden]);
+            // SAFETY: the caller answers for the processor.
+            unsafe { activate::<S, FMA>(gates, cell, &mut after[at..at + hidden]) };
         }
         if let Some((_, cells_kept)) = &mut kept {
             cells_kept[step * width..(step + 1) * width].copy_from_slice(&cell);
@@ -250,24 +253,36 @@ unsafe fn forward_rows<S: Sums, const TILE: usize, const FMA: bool>(chunk: Forwa
 }
 
 /// One row of one step: gates before activation -> activated gates, new cell, new hidden state.
+///
+/// # Safety
+/// The processor has what `S` needs.
 #[inline(always)]
-fn activate<const FMA: bool>(gates: &mut [f32], cell: &mut [f32], hidden: &mut [f32]) {
+unsafe fn activate<S: Sums, const FMA: bool>(
+    gates: &mut [f32],
+    cell: &mut [f32],
+    hidden: &mut [f32],
+) {
     let n = cell.len();
     let (input, rest) = gates.split_at_mut(n);
     let (forget, rest) = rest.split_at_mut(n);
     let (candidate, output) = rest.split_at_mut(n);
     for at in (0..n).step_by(LANES) {
-        let (mut i, mut f) = (block(input, at), block(forget, at));
-        let (mut g, mut o) = (block(candidate, at), block(output, at));
-        let (mut c, mut h) = (block(cell, at), [0.0; LANES]);
+        // SAFETY: the caller answers for the processor.
+        let [i, f, g, o] = unsafe {
+            [
+                each::<S>(&block(input, at), sigmoid::<FMA>),
+                each::<S>(&block(forget, at), sigmoid::<FMA>),
+                each::<S>(&block(candidate, at), tanh::<FMA>),
+                each::<S>(&block(output, at), sigmoid::<FMA>),
+            ]
+        };
+        let mut c = block(cell, at);
         for l in 0..LANES {
-            i[l] = sigmoid::<FMA>(i[l]);
-            f[l] = sigmoid::<FMA>(f[l]);
-            g[l] = tanh::<FMA>(g[l]);
-            o[l] = sigmoid::<FMA>(o[l]);
             c[l] = f[l] * c[l] + i[l] * g[l];
-            h[l] = o[l] * tanh::<FMA>(c[l]);
         }
+        // SAFETY: as above.
+        let bent = unsafe { each::<S>(&c, tanh::<FMA>) };
+        let h = std::array::from_fn(|l| o[l] * bent[l]);
         put(input, at, &i);
         put(forget, at, &f);
         put(candidate, at, &g);
@@ -306,7 +321,7 @@ mod tests {
             out
         };
         // SAFETY: the portable sums need nothing.
-        let portable = run(|chunk| unsafe { forward_rows::<Portable, 4, false>(chunk) });
+        let portable = run(|chunk| unsafe { forward_rows::<Portable, 4, 1, false>(chunk) });
         for (a, b) in portable.iter().zip(run(forward_chunk)) {
             assert!((a - b).abs() < 1e-5, "{a} against {b}");
         }

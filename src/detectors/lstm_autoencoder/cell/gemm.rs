@@ -21,6 +21,11 @@ pub(super) trait Sums: Copy {
     unsafe fn store(self, values: &mut [f32; LANES]);
     /// `self + factor * row`.
     unsafe fn add_scaled(self, factor: f32, row: Self) -> Self;
+    /// 1 / value for each of the values, within a unit in the last place.
+    #[inline(always)]
+    unsafe fn reciprocals(values: &[f32; LANES]) -> [f32; LANES] {
+        std::array::from_fn(|lane| 1.0 / values[lane])
+    }
 }
 
 /// Sums on any processor.
@@ -52,7 +57,8 @@ pub(super) use x86::{Avx, Avx512};
 mod x86 {
     use std::arch::x86_64::{
         __m256, __m512, _mm256_fmadd_ps, _mm256_loadu_ps, _mm256_set1_ps, _mm256_storeu_ps,
-        _mm512_fmadd_ps, _mm512_loadu_ps, _mm512_set1_ps, _mm512_storeu_ps,
+        _mm512_fmadd_ps, _mm512_fnmadd_ps, _mm512_loadu_ps, _mm512_rcp14_ps, _mm512_set1_ps,
+        _mm512_storeu_ps,
     };
 
     use super::{LANES, Sums};
@@ -75,6 +81,19 @@ mod x86 {
         #[inline(always)]
         unsafe fn add_scaled(self, factor: f32, row: Self) -> Self {
             Self(unsafe { _mm512_fmadd_ps(_mm512_set1_ps(factor), row.0, self.0) })
+        }
+        /// An approximation to 14 bits and one step of Newton's method: a division of sixteen
+        /// values takes as long as eight of these.
+        #[inline(always)]
+        unsafe fn reciprocals(values: &[f32; LANES]) -> [f32; LANES] {
+            let mut found = [0.0; LANES];
+            unsafe {
+                let values = _mm512_loadu_ps(values.as_ptr());
+                let near = _mm512_rcp14_ps(values);
+                let error = _mm512_fnmadd_ps(values, near, _mm512_set1_ps(1.0));
+                Self(_mm512_fmadd_ps(near, error, near)).store(&mut found);
+            }
+            found
         }
     }
 
@@ -182,12 +201,13 @@ pub(super) enum Start<'a> {
 /// `out[r, ..n] = start + sum over parts of rows[r] · panels`, for `r` in `0..rows`; all parts
 /// have the same `n`, and `out` is a contiguous `[rows, n]`.
 ///
-/// Works on tiles of `TILE` rows by [`LANES`] columns whose sums stay in registers.
+/// Works on tiles of `TILE` rows by `WIDE` panels whose sums stay in registers: each value that is
+/// read from a row serves `WIDE` panels, each from a panel `TILE` rows.
 ///
 /// # Safety
 /// The processor has what `S` needs.
 #[inline(always)]
-pub(super) unsafe fn multiply<S: Sums, const TILE: usize, const PARTS: usize>(
+pub(super) unsafe fn multiply<S: Sums, const TILE: usize, const WIDE: usize, const PARTS: usize>(
     parts: [(Rows<'_>, &Panels); PARTS],
     start: Start<'_>,
     rows: usize,
@@ -198,64 +218,105 @@ pub(super) unsafe fn multiply<S: Sums, const TILE: usize, const PARTS: usize>(
         assert!(panels.n == n && (rows == 0 || a.data.len() >= (rows - 1) * a.stride + panels.k));
     }
     assert!(out.len() == rows * n);
-    let mut top = 0;
-    while top < rows {
-        let height = TILE.min(rows - top);
-        for column in (0..n).step_by(LANES) {
-            let width = LANES.min(n - column);
-            let mut sums = [[0.0f32; LANES]; TILE];
-            for (r, sum) in sums.iter_mut().enumerate().take(height) {
-                *sum = match start {
-                    Start::Zero => [0.0; LANES],
-                    Start::Bias(bias) => block(&bias[column..column + width], 0),
-                    Start::Rows(base) => {
-                        let at = (top + r) * n + column;
-                        block(&base[at..at + width], 0)
-                    }
-                };
+    for top in (0..rows).step_by(TILE) {
+        let mut column = 0;
+        // SAFETY: the assertions above cover all rows and columns; the caller answers for the
+        // processor.
+        unsafe {
+            while column + WIDE * LANES <= n {
+                tile::<S, TILE, WIDE, PARTS>(&parts, start, (rows, top, column), out);
+                column += WIDE * LANES;
             }
-            for (a, panels) in &parts {
-                let panel = &panels.data[column * panels.k..(column + LANES) * panels.k];
-                // Rows past the last are read from the last: they are computed and dropped, so
-                // that the loop below has no branch.
-                let mut offsets = [0; TILE];
-                for (r, offset) in offsets.iter_mut().enumerate() {
-                    *offset = (top + r.min(height - 1)) * a.stride;
-                }
-                // SAFETY: the assertion above covers the last row, offsets are row starts; the
-                // caller answers for the processor.
-                unsafe { accumulate::<S, TILE>(&mut sums, a.data, &offsets, panel) };
-            }
-            for (r, sum) in sums.iter().enumerate().take(height) {
-                let at = (top + r) * n + column;
-                put(&mut out[at..at + width], 0, sum);
+            while column < n {
+                tile::<S, TILE, 1, PARTS>(&parts, start, (rows, top, column), out);
+                column += LANES;
             }
         }
-        top += TILE;
+    }
+}
+
+/// The sums of the rows from `top` and of `WIDE` panels from `column` on.
+///
+/// # Safety
+/// Every part has `rows` rows and a panel at `column` and the `WIDE - 1` after it, and the processor
+/// has what `S` needs.
+#[inline(always)]
+unsafe fn tile<S: Sums, const TILE: usize, const WIDE: usize, const PARTS: usize>(
+    parts: &[(Rows<'_>, &Panels); PARTS],
+    start: Start<'_>,
+    (rows, top, column): (usize, usize, usize),
+    out: &mut [f32],
+) {
+    let n = parts[0].1.n;
+    let height = TILE.min(rows - top);
+    let mut sums = [[[0.0f32; LANES]; WIDE]; TILE];
+    for (r, sums) in sums.iter_mut().enumerate().take(height) {
+        for (place, sum) in sums.iter_mut().enumerate() {
+            let from = column + place * LANES;
+            let width = LANES.min(n - from);
+            *sum = match start {
+                Start::Zero => [0.0; LANES],
+                Start::Bias(bias) => block(&bias[from..from + width], 0),
+                Start::Rows(base) => {
+                    let at = (top + r) * n + from;
+                    block(&base[at..at + width], 0)
+                }
+            };
+        }
+    }
+    for (a, panels) in parts {
+        let panels: [&[f32]; WIDE] = std::array::from_fn(|place| {
+            let first = column + place * LANES;
+            &panels.data[first * panels.k..(first + LANES) * panels.k]
+        });
+        // Rows past the last are read from the last: they are computed and dropped, so that the
+        // loop below has no branch.
+        let mut offsets = [0; TILE];
+        for (r, offset) in offsets.iter_mut().enumerate() {
+            *offset = (top + r.min(height - 1)) * a.stride;
+        }
+        // SAFETY: the caller answers for the rows, whose starts the offsets are, and for the
+        // processor; the panels are all of the same length.
+        unsafe { accumulate::<S, TILE, WIDE>(&mut sums, a.data, &offsets, &panels) };
+    }
+    for (r, sums) in sums.iter().enumerate().take(height) {
+        for (place, sum) in sums.iter().enumerate() {
+            let from = column + place * LANES;
+            let (at, width) = ((top + r) * n + from, LANES.min(n - from));
+            put(&mut out[at..at + width], 0, sum);
+        }
     }
 }
 
 /// # Safety
-/// `offsets[r] + k <= a.len()` for all rows, with `k` the number of rows in the panel, and the
-/// processor has what `S` needs.
+/// `offsets[r] + k <= a.len()` for all rows, with `k` the number of rows in the panels, which have
+/// the same length, and the processor has what `S` needs.
 #[inline(always)]
-unsafe fn accumulate<S: Sums, const TILE: usize>(
-    sums: &mut [[f32; LANES]; TILE],
+unsafe fn accumulate<S: Sums, const TILE: usize, const WIDE: usize>(
+    sums: &mut [[[f32; LANES]; WIDE]; TILE],
     a: &[f32],
     offsets: &[usize; TILE],
-    panel: &[f32],
+    panels: &[&[f32]; WIDE],
 ) {
     // SAFETY: the caller answers for both conditions above.
     unsafe {
-        let mut local: [S; TILE] = std::array::from_fn(|r| S::load(&sums[r]));
-        for (p, row) in panel.as_chunks::<LANES>().0.iter().enumerate() {
-            let row = S::load(row);
+        let mut local: [[S; WIDE]; TILE] =
+            std::array::from_fn(|r| std::array::from_fn(|place| S::load(&sums[r][place])));
+        let panels = panels.map(|panel| panel.as_chunks::<LANES>().0);
+        for p in 0..panels[0].len() {
+            let row: [S; WIDE] =
+                std::array::from_fn(|place| S::load(panels[place].get_unchecked(p)));
             for r in 0..TILE {
-                local[r] = local[r].add_scaled(*a.get_unchecked(offsets[r] + p), row);
+                let factor = *a.get_unchecked(offsets[r] + p);
+                for place in 0..WIDE {
+                    local[r][place] = local[r][place].add_scaled(factor, row[place]);
+                }
             }
         }
         for r in 0..TILE {
-            local[r].store(&mut sums[r]);
+            for place in 0..WIDE {
+                local[r][place].store(&mut sums[r][place]);
+            }
         }
     }
 }
@@ -304,12 +365,12 @@ mod tests {
 
     #[test]
     fn a_product_in_panels_is_the_product_whatever_the_remainders() {
-        for (rows, k, n) in [(1, 1, 1), (5, 3, 17), (16, 24, 32), (18, 7, 40)] {
+        for (rows, k, n) in [(1, 1, 1), (5, 3, 17), (16, 24, 32), (18, 7, 40), (3, 4, 64)] {
             let (a, b, bias) = (numbers(rows * k, 1), numbers(k * n, 2), numbers(n, 3));
             let part = (Rows { data: &a, stride: k }, &Panels::new(&b, k, n));
             let mut out = vec![0.0; rows * n];
             // SAFETY: the portable sums need nothing.
-            unsafe { multiply::<Portable, 4, 1>([part], Start::Bias(&bias), rows, &mut out) };
+            unsafe { multiply::<Portable, 4, 2, 1>([part], Start::Bias(&bias), rows, &mut out) };
             for r in 0..rows {
                 for c in 0..n {
                     let exact: f64 = f64::from(bias[c])

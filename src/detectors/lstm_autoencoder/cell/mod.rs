@@ -5,7 +5,9 @@
 //! pass of its own, added to burn as a backend extension:
 //!
 //! - on the CPU (`fused.rs`, `backward.rs`) one pass over plain slices, products in registers;
-//! - on a GPU (`composed.rs`) the backend's tensor operations, one product per step.
+//! - on a GPU (`persistent/`) one kernel per direction that walks the steps itself;
+//! - on a GPU whose workgroups are too small for it (`composed.rs`) the backend's tensor operations,
+//!   one product per step.
 //!
 //! Whoever brings a better kernel for one of them implements [`LstmKernel`] and nothing else
 //! changes.
@@ -19,6 +21,7 @@ mod composed;
 mod fused;
 mod gemm;
 mod memory;
+mod persistent;
 
 use std::{fmt::Debug, sync::Arc};
 
@@ -132,25 +135,49 @@ impl<B: Backend> Layer<B> {
     }
 }
 
+/// What a GPU keeps, by the way that it took.
+#[derive(Clone, Debug)]
+pub enum CubeTrace {
+    /// Nothing was to be kept.
+    Nothing,
+    Persistent(Box<persistent::Trace>),
+    Composed(composed::Trace<Cube>),
+}
+
 impl LstmKernel for Cube {
-    type Trace = composed::Trace<Self>;
+    type Trace = CubeTrace;
 
     fn layer_forward(layer: Layer<Self>, keep: bool) -> (FloatTensor<Self>, Self::Trace) {
         let sizes = layer.sizes();
-        composed::forward::<Self>(sizes, layer.input, layer.weight, layer.bias, keep)
+        let Layer { input, weight, bias, .. } = layer;
+        if let Some(variant) = persistent::variant(sizes, &input) {
+            let arguments = (input, weight, bias);
+            let (output, trace) = persistent::forward(sizes, variant, arguments, keep);
+            let trace = trace.map(|trace| CubeTrace::Persistent(Box::new(trace)));
+            return (output, trace.unwrap_or(CubeTrace::Nothing));
+        }
+        let (output, trace) = composed::forward::<Self>(sizes, input, weight, bias, keep);
+        (output, CubeTrace::Composed(trace))
     }
 
     fn layer_gradients(
         layer: Layer<Self>,
-        _output: FloatTensor<Self>,
+        output: FloatTensor<Self>,
         trace: Self::Trace,
         grad: FloatTensor<Self>,
         need_input: bool,
     ) -> LayerGradients<Self> {
         let sizes = layer.sizes();
         let arguments = (layer.input, layer.weight);
-        let (input, weight, bias) =
-            composed::gradients::<Self>(sizes, arguments, trace, grad, need_input);
+        let (input, weight, bias) = match trace {
+            CubeTrace::Persistent(trace) => {
+                persistent::gradients(sizes, arguments, output, *trace, grad, need_input)
+            }
+            CubeTrace::Composed(trace) => {
+                composed::gradients::<Self>(sizes, arguments, trace, grad, need_input)
+            }
+            CubeTrace::Nothing => panic!("an LSTM layer was run without keeping its gates"),
+        };
         LayerGradients { input, weight, bias }
     }
 }

@@ -1,0 +1,103 @@
+//! What the LSTM autoencoder takes for a whole panel on the CPU, seconds and peak memory:
+//!
+//! ```sh
+//! cargo bench --bench lstm_panel -- train          # 1,000 series × 2,160 hours × 5 metrics
+//! cargo bench --bench lstm_panel -- newest-hour    # 10,000 series × 168 hours × 5 metrics
+//! ```
+//!
+//! `train` fits on the panel, one epoch of 4,096 windows, and scores every series' last week.
+//! `newest-hour` scores what a stream has after an hour: one window of each series. Memory is the
+//! process's largest resident set (Linux), the panel included.
+
+use std::{process::ExitCode, time::Instant};
+
+use anomalist::{
+    detectors::{
+        Detector, DetectorError, FitContext, FitMask,
+        lstm_autoencoder::{LstmAutoencoder, LstmParams},
+    },
+    panel::{Calendar, Level, Metric, MetricKind, Panel, SeriesKey, Step},
+};
+use ndarray::{Array3, s};
+
+const METRICS: usize = 5;
+
+fn panel(series: usize, times: usize) -> Result<Panel, String> {
+    let values = Array3::from_shape_fn((series, times, METRICS), |(series, time, metric)| {
+        let day = (time % 24) as f64 / 24.0 * std::f64::consts::TAU;
+        let wobble = ((series * 31 + time * 17 + metric * 7) % 23) as f64;
+        (100.0 * (metric + 1) as f64 * (1.2 + day.sin()) + wobble).round()
+    });
+    let metric = |place| Metric { name: format!("metric {place}"), kind: MetricKind::Count };
+    Panel::new(
+        Level { name: "shop".into(), id_columns: vec!["shop".into()] },
+        Calendar::new(Step::HOUR, 0, times, jiff::tz::TimeZone::UTC),
+        (0..METRICS).map(metric).collect(),
+        (0..series).map(|place| SeriesKey(vec![format!("shop {place}")])).collect(),
+        vec![0..times; series],
+        values,
+    )
+    .map_err(|error| error.to_string())
+}
+
+/// The largest resident set so far, in megabytes.
+fn peak_mb() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find(|line| line.starts_with("VmHWM:"))?;
+    line.split_whitespace().nth(1)?.parse::<u64>().ok().map(|kilobytes| kilobytes / 1_024)
+}
+
+fn report(case: &str, panel: &Panel, seconds: f64) {
+    let line = serde_json::json!({
+        "case": case,
+        "cells": panel.values().dim(),
+        "panel_mb": panel.values().len() * 8 / 1_000_000,
+        "seconds": (seconds * 100.0).round() / 100.0,
+        "peak_mb": peak_mb(),
+    });
+    println!("{line}");
+}
+
+fn fit(panel: &Panel) -> Result<Box<dyn anomalist::detectors::FittedDetector>, DetectorError> {
+    let params = LstmParams { epochs: 1, max_windows_per_epoch: 4_096, ..LstmParams::default() };
+    LstmAutoencoder::new(params)?.fit(panel, &FitMask::all(panel), &FitContext::new(1))
+}
+
+fn train() -> Result<(), String> {
+    let panel = panel(1_000, 2_160)?;
+    let start = Instant::now();
+    fit(&panel).map_err(|error| error.to_string())?;
+    report("train", &panel, start.elapsed().as_secs_f64());
+    Ok(())
+}
+
+fn newest_hour() -> Result<(), String> {
+    let fitted = fit(&panel(20, 400)?).map_err(|error| error.to_string())?;
+    let window = LstmParams::default().window_steps;
+    let panel = panel(10_000, window)?;
+    let (mask, context) = (FitMask::all(&panel), FitContext::new(1));
+    let start = Instant::now();
+    let scores = fitted.score(&panel, &mask, &context).map_err(|error| error.to_string())?;
+    let newest = scores.score.slice(s![.., window - 1]);
+    if newest.iter().any(|score| score.is_nan()) {
+        return Err("a series has no score for its newest hour".into());
+    }
+    report("newest-hour", &panel, start.elapsed().as_secs_f64());
+    Ok(())
+}
+
+fn main() -> ExitCode {
+    let case = std::env::args().skip(1).find(|argument| argument != "--bench");
+    let result = match case.as_deref() {
+        Some("train") => train(),
+        Some("newest-hour") => newest_hour(),
+        _ => Err("write `-- train` or `-- newest-hour`".into()),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
