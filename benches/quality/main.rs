@@ -15,7 +15,6 @@
 
 mod baselines;
 mod configs;
-mod fourier;
 mod measure;
 mod score;
 mod sets;
