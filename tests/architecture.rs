@@ -98,6 +98,8 @@ const DETECTORS: &[&str] = &[
     "isolation_forest",
     "random_cut_forest",
     "lof",
+    "spectral_residual",
+    "subsequence_pca",
 ];
 
 struct File {

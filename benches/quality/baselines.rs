@@ -1,12 +1,12 @@
 //! Plain scorers that a detector has to beat. Missing values are carried forward.
 
-use anomalist::math::random::stream;
+use anomalist::math::{
+    fourier::{Complex, transform},
+    random::stream,
+};
 use rand::RngExt;
 
-use crate::{
-    fourier::{Complex, transform},
-    sets::{Kind, Series, Set},
-};
+use crate::sets::{Kind, Series, Set};
 
 /// Name and scores by row, higher = more anomalous.
 pub type Baseline = (&'static str, Vec<f64>);

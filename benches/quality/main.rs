@@ -16,7 +16,6 @@
 
 mod baselines;
 mod configs;
-mod fourier;
 mod measure;
 mod score;
 mod sets;

@@ -35,7 +35,8 @@ use crate::{
         DetectorName, change_points::ChangePointParams, isolation_forest::IsolationForestParams,
         lof::LofParams, lstm_autoencoder::LstmParams, nb2::Nb2Params, prophet::ProphetParams,
         random_cut_forest::RandomCutForestParams, rolling::RollingParams,
-        seasonal_profile::SeasonalProfileParams, zscore::ZscoreParams,
+        seasonal_profile::SeasonalProfileParams, spectral_residual::SpectralResidualParams,
+        subsequence_pca::SubsequencePcaParams, zscore::ZscoreParams,
     },
     device::DeviceChoice,
     ensemble::{CalibrationParams, DecisionParams},
@@ -74,6 +75,8 @@ pub struct Config {
     pub isolation_forest: IsolationForestParams,
     pub random_cut_forest: RandomCutForestParams,
     pub lof: LofParams,
+    pub spectral_residual: SpectralResidualParams,
+    pub subsequence_pca: SubsequencePcaParams,
     /// What `anomalist inject` puts into a copy of the data.
     pub inject: InjectParams,
     pub report: ReportSection,
@@ -104,6 +107,8 @@ impl Default for Config {
             isolation_forest: IsolationForestParams::default(),
             random_cut_forest: RandomCutForestParams::default(),
             lof: LofParams::default(),
+            spectral_residual: SpectralResidualParams::default(),
+            subsequence_pca: SubsequencePcaParams::default(),
             inject: InjectParams::default(),
             report: ReportSection::default(),
             output: OutputSection::default(),
@@ -316,8 +321,14 @@ impl Config {
                 .extend(problems.into_iter().map(|(key, text)| (format!("{section}.{key}"), text)));
         }
         found.extend(self.prophet.check().into_iter().map(|(k, t)| (format!("prophet.{k}"), t)));
-        let changes = self.change_points.check();
-        found.extend(changes.into_iter().map(|(k, t)| (format!("change_points.{k}"), t)));
+        for (section, problems) in [
+            ("change_points", self.change_points.check()),
+            ("spectral_residual", self.spectral_residual.check()),
+            ("subsequence_pca", self.subsequence_pca.check()),
+        ] {
+            found
+                .extend(problems.into_iter().map(|(key, text)| (format!("{section}.{key}"), text)));
+        }
         found.extend(self.zscore.check().into_iter().map(|(k, t)| (format!("zscore.{k}"), t)));
         found.extend(self.inject.check().into_iter().map(|(k, t)| (format!("inject.{k}"), t)));
         found.extend(self.report.check().into_iter().map(|(k, t)| (format!("report.{k}"), t)));

@@ -19,6 +19,8 @@ pub mod residual_rows;
 pub mod rolling;
 pub mod scores;
 pub mod seasonal_profile;
+pub mod spectral_residual;
+pub mod subsequence_pca;
 pub mod zscore;
 
 /// Simulated funnels, the same for tests and benchmarks.
@@ -48,6 +50,8 @@ pub enum DetectorName {
     IsolationForest,
     RandomCutForest,
     Lof,
+    SpectralResidual,
+    SubsequencePca,
 }
 
 impl DetectorName {
@@ -64,6 +68,8 @@ impl DetectorName {
             Self::IsolationForest => "isolation_forest",
             Self::RandomCutForest => "random_cut_forest",
             Self::Lof => "lof",
+            Self::SpectralResidual => "spectral_residual",
+            Self::SubsequencePca => "subsequence_pca",
         }
     }
 

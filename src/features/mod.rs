@@ -2,6 +2,7 @@
 //!
 //! A feature knows no detector: what a fit may see arrives as a plain boolean array.
 
+pub mod funnel;
 pub mod records;
 pub mod residual_rows;
 pub mod seasonal;

@@ -9,12 +9,17 @@
 //! Residuals are squashed, `sign(z) ln(1 + |z|)`: a wild value in the learnt part then neither
 //! stretches the range that random cuts are drawn from nor outweighs every other column of a
 //! distance.
+//!
+//! Engineered columns can stand beside them ([`super::funnel`]).
 
 use ndarray::{Array2, ArrayView2, Axis};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use super::seasonal::{ProfileParams, Residuals, SeasonalProfile};
+use super::{
+    funnel::{FunnelFeatures, FunnelParams},
+    seasonal::{ProfileParams, Residuals, SeasonalProfile},
+};
 use crate::{
     math::robust,
     panel::{Panel, Step},
@@ -32,11 +37,13 @@ const SHARES: [(f64, f64); 2] = [(0.5, 0.674_490), (0.95, 1.959_964)];
 /// |---|---|---|---|
 /// | `profile` | see [`ProfileParams`] | the seasonal profile that residuals are taken from | |
 /// | `widths_steps` | empty: 1, 3 and 6 below a day, 1, 2 and 4 from a day on | trailing windows whose residuals are columns, in steps; 1 is always among them | rising, 1 to 10,000 |
+/// | `features` | no groups | engineered columns beside the residuals, see [`FunnelParams`] | |
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct RowParams {
     pub profile: ProfileParams,
     pub widths_steps: Vec<usize>,
+    pub features: FunnelParams,
 }
 
 impl RowParams {
@@ -50,6 +57,8 @@ impl RowParams {
             let found = &self.widths_steps;
             wrong.push(("widths_steps".into(), format!("is {found:?}, but must be {rule}")));
         }
+        let features = self.features.check().into_iter();
+        wrong.extend(features.map(|(name, rule)| (format!("features.{name}"), rule)));
         wrong
     }
 
@@ -79,13 +88,16 @@ pub struct ResidualRows {
     widths: Vec<usize>,
     /// `[series][metric][width]`: spread of the windows' residuals, at least 1.
     spreads: Vec<Vec<Vec<f64>>>,
+    /// Engineered columns behind those of the residuals.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    features: Option<FunnelFeatures>,
 }
 
 /// Rows of a panel.
 #[derive(Clone, Debug)]
 pub struct Rows {
-    /// `[row, metric × width]`, the widths of a metric side by side, the narrowest first; NaN where a
-    /// residual is missing.
+    /// `[row, metric × width]`, the widths of a metric side by side, the narrowest first, then the
+    /// engineered columns; NaN where a residual or feature is missing.
     pub values: Array2<f64>,
     /// For each row its series and step.
     pub cells: Vec<(usize, usize)>,
@@ -98,7 +110,9 @@ impl ResidualRows {
         let residuals = profile.residuals_where(panel, allowed);
         let widths = params.widths(panel.calendar().step());
         let spreads = spreads(&residuals, panel, &widths, allowed);
-        Self { profile, widths, spreads }
+        let features = (!params.features.groups.is_empty())
+            .then(|| FunnelFeatures::fit(panel, allowed, &params.features));
+        Self { profile, widths, spreads, features }
     }
 
     /// The profiles that the residuals come from.
@@ -108,12 +122,18 @@ impl ResidualRows {
 
     /// Number of columns.
     pub fn width(&self) -> usize {
+        self.residual_columns() + self.features.as_ref().map_or(0, FunnelFeatures::width)
+    }
+
+    fn residual_columns(&self) -> usize {
         self.profile.metrics().len() * self.widths.len()
     }
 
-    /// The metric, by its place in the profile, that a column is about.
-    pub fn metric_of(&self, column: usize) -> usize {
-        column / self.widths.len()
+    /// The metric, by its place in the profile, that each column is about; `None` for time.
+    pub fn metrics_of(&self) -> Vec<Option<usize>> {
+        let residuals = (0..self.residual_columns()).map(|column| Some(column / self.widths.len()));
+        let features = self.features.iter().flat_map(FunnelFeatures::metrics_of);
+        residuals.chain(features).collect()
     }
 
     /// The column of a metric's newest residual alone.
@@ -135,7 +155,7 @@ impl ResidualRows {
         if self.widths.first() != Some(&1) || !are_widths(&self.widths) {
             return Some(format!("{:?} are no window widths", self.widths));
         }
-        self.profile.defect()
+        self.features.as_ref().and_then(FunnelFeatures::defect).or_else(|| self.profile.defect())
     }
 
     /// The rows to learn from: of the cells that `allowed[series, time]` names, whose windows hold no
@@ -187,7 +207,29 @@ impl ResidualRows {
                 }
             }
         }
+        self.fill_features(panel, levels, &cells, &mut values);
         Rows { values, cells }
+    }
+
+    /// The engineered columns of the rows `cells`, which come series by series.
+    fn fill_features(
+        &self,
+        panel: &Panel,
+        past: ArrayView2<bool>,
+        cells: &[(usize, usize)],
+        values: &mut Array2<f64>,
+    ) {
+        let Some(features) = &self.features else { return };
+        let of_series: Vec<Option<Array2<f64>>> = (0..panel.n_series())
+            .into_par_iter()
+            .map(|series| features.of_series(panel, series, past.row(series)))
+            .collect();
+        let from = self.residual_columns();
+        for (mut row, &(series, time)) in values.outer_iter_mut().zip(cells) {
+            if let Some(columns) = &of_series[series] {
+                row.slice_mut(ndarray::s![from..]).assign(&columns.row(time));
+            }
+        }
     }
 
     /// For each of the profile's metrics, its place in a panel.

@@ -2,6 +2,7 @@
 //! Imports no other room.
 
 pub mod eigen;
+pub mod fourier;
 pub mod linalg;
 pub mod nb;
 pub mod random;

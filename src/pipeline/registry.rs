@@ -8,7 +8,8 @@ use crate::{
         isolation_forest::IsolationForestDetector, lof::LofDetector,
         lstm_autoencoder::LstmAutoencoder, nb2::Nb2, prophet::ProphetDetector,
         random_cut_forest::RandomCutForestDetector, rolling::RollingDetector,
-        seasonal_profile::SeasonalProfileDetector, zscore::ZscoreDetector,
+        seasonal_profile::SeasonalProfileDetector, spectral_residual::SpectralResidual,
+        subsequence_pca::SubsequencePca, zscore::ZscoreDetector,
     },
 };
 
@@ -38,6 +39,12 @@ pub fn build(name: DetectorName, config: &Config) -> Result<Box<dyn Detector>, D
             Box::new(RandomCutForestDetector::new(config.random_cut_forest.clone())?)
         }
         DetectorName::Lof => Box::new(LofDetector::new(config.lof.clone())?),
+        DetectorName::SpectralResidual => {
+            Box::new(SpectralResidual::new(config.spectral_residual.clone())?)
+        }
+        DetectorName::SubsequencePca => {
+            Box::new(SubsequencePca::new(config.subsequence_pca.clone())?)
+        }
     })
 }
 

@@ -25,6 +25,22 @@ fn held_out_scores_do_not_know_their_block() {
     checks::held_out_scores_do_not_know_their_block(&detector());
 }
 
+/// With engineered columns beside the residuals, as without them.
+#[test]
+fn engineered_columns_keep_every_promise() {
+    let mut params = IsolationForestParams::default();
+    let text =
+        "groups = [\"time\", \"ratios\", \"rolling\", \"lags\", \"scores\", \"interactions\"]";
+    params.rows.features = toml::from_str(text).unwrap();
+    let detector = IsolationForestDetector::new(params.clone()).unwrap();
+    let forged = [("/rows/features/series", serde_json::json!([]))];
+    checks::restores_to_the_bit(&detector, &forged);
+    checks::held_out_scores_do_not_know_their_block(&detector);
+    checks::lists_what_it_cannot_score(&detector);
+    params.rows.features.stages = vec!["views".into(), "views".into()];
+    assert_eq!(params.check()[0].0, "rows.features.stages");
+}
+
 #[test]
 fn what_cannot_be_scored_is_listed() {
     checks::lists_what_it_cannot_score(&detector());

@@ -255,10 +255,13 @@ impl<M: RowModel> FittedRows<M> {
         for (&row, explained) in high.iter().zip(explained.axis_iter(Axis(0))) {
             amounts.row_mut(row).assign(&explained);
         }
+        let metrics_of = self.rows.metrics_of();
         let mut parts = Array2::zeros((found.len(), metrics));
         for (amounts, mut parts) in amounts.axis_iter(Axis(0)).zip(parts.axis_iter_mut(Axis(0))) {
-            for (column, amount) in amounts.iter().enumerate() {
-                parts[self.rows.metric_of(column)] += amount;
+            for (metric, amount) in metrics_of.iter().zip(amounts) {
+                if let Some(metric) = *metric {
+                    parts[metric] += amount;
+                }
             }
             let total: f64 = parts.iter().map(|part: &f64| part.max(0.0)).sum();
             let even = 1.0 / metrics as f64;

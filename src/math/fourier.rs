@@ -69,3 +69,53 @@ pub fn transform(x: &[Complex], sign: f64) -> Vec<Complex> {
         })
         .collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::math::random::stream;
+    use rand::RngExt;
+
+    /// The definition, term by term.
+    fn direct(x: &[Complex], sign: f64) -> Vec<Complex> {
+        let n = x.len();
+        (0..n)
+            .map(|k| {
+                let terms = x.iter().enumerate().map(|(t, x)| {
+                    let angle = std::f64::consts::TAU * ((t * k) % n) as f64 / n as f64;
+                    times(*x, turn(sign * angle))
+                });
+                terms.fold((0.0, 0.0), |sum, x| (sum.0 + x.0, sum.1 + x.1))
+            })
+            .collect()
+    }
+
+    fn random(n: usize) -> Vec<Complex> {
+        let mut rng = stream(1, "fourier", n as u64);
+        (0..n).map(|_| (rng.random::<f64>() - 0.5, rng.random::<f64>() - 0.5)).collect()
+    }
+
+    #[test]
+    fn every_length_agrees_with_the_direct_sum() {
+        for n in [1, 2, 3, 4, 5, 7, 8, 12, 17, 64, 97, 100, 128, 365] {
+            let x = random(n);
+            let (found, expected) = (transform(&x, -1.0), direct(&x, -1.0));
+            for (a, b) in found.iter().zip(&expected) {
+                let error = (a.0 - b.0).hypot(a.1 - b.1);
+                assert!(error < 1e-12 * n as f64, "{n}: {a:?} is not {b:?}");
+            }
+        }
+        assert!(transform(&[], -1.0).is_empty());
+    }
+
+    #[test]
+    fn there_and_back_gives_the_series_even_when_it_is_long() {
+        for n in [10, 1_000, 40_009] {
+            let x = random(n);
+            let back = transform(&transform(&x, -1.0), 1.0);
+            let worst = x.iter().zip(&back).map(|(a, b)| (a.0 - b.0).hypot(a.1 - b.1));
+            let worst = worst.fold(0.0, f64::max);
+            assert!(worst < 1e-9, "{n}: {worst}");
+        }
+    }
+}
