@@ -5,6 +5,8 @@
 //! tails never underflow, so it keeps rising however far out a count lies. Where several metrics
 //! are counts, the smallest p-value times their number is a valid p-value of them all (Bonferroni).
 
+use std::collections::VecDeque;
+
 use super::{
     fit::{Prediction, is_count},
     params::Nb2Params,
@@ -58,25 +60,45 @@ impl Rules {
     fn silences(&self, side: i8, (observed, expected): (f64, f64)) -> bool {
         self.min_cases > if side > 0 { observed } else { expected }
     }
+
+    /// Judges the count `y`; `None` where there is no count or no prediction. `recent` holds the
+    /// steps before of the same metric.
+    pub fn judge(&self, y: f64, evidence: Evidence, recent: &mut Recent) -> Option<Verdict> {
+        if !is_count(y) {
+            return None;
+        }
+        let (model, ln_p, direction) = evidence.test(y)?;
+        let (lower, upper) = model.interval_at(self.interval.tail, self.interval.z);
+        let expected = model.mean();
+        let cases = recent.push((y, expected), self.min_cases_steps);
+        let ln_p = if self.silences(direction, cases) { 0.0 } else { ln_p };
+        Some(Verdict { expected, lower, upper, ln_p, direction })
+    }
 }
 
-/// Sums of observed and expected counts over the newest steps, per metric.
-#[derive(Debug, Default)]
-struct Recent(Vec<std::collections::VecDeque<(f64, f64)>>);
+/// Observed and expected counts of the newest steps of one metric.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Recent(VecDeque<(f64, f64)>);
 
 impl Recent {
-    fn new(n_metrics: usize) -> Self {
-        Self(vec![std::collections::VecDeque::new(); n_metrics])
-    }
-
-    fn push(&mut self, metric: usize, cell: (f64, f64), steps: usize) -> (f64, f64) {
-        let cells = &mut self.0[metric];
-        cells.push_back(cell);
-        if cells.len() > steps {
-            cells.pop_front();
+    /// The sums, one more step included.
+    fn push(&mut self, cell: (f64, f64), steps: usize) -> (f64, f64) {
+        self.0.push_back(cell);
+        if self.0.len() > steps {
+            self.0.pop_front();
         }
-        cells.iter().fold((0.0, 0.0), |sum, cell| (sum.0 + cell.0, sum.1 + cell.1))
+        self.0.iter().fold((0.0, 0.0), |sum, cell| (sum.0 + cell.0, sum.1 + cell.1))
     }
+}
+
+/// The verdict on one count.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Verdict {
+    pub expected: f64,
+    pub lower: f64,
+    pub upper: f64,
+    pub ln_p: f64,
+    pub direction: i8,
 }
 
 /// What is known about one cell.
@@ -188,23 +210,19 @@ impl Row<'_> {
     ) {
         let n_metrics = observed.ncols();
         let mut tests: Vec<(usize, f64, i8)> = Vec::with_capacity(metrics.len());
-        let mut recent = Recent::new(n_metrics);
-        let Interval { tail, z } = rules.interval;
+        let mut recent = vec![Recent::default(); n_metrics];
         for t in 0..observed.nrows() {
             tests.clear();
             for &metric in metrics {
                 let y = observed[[t, metric]];
-                if !is_count(y) {
+                let found = rules.judge(y, evidence(t, metric), &mut recent[metric]);
+                let Some(Verdict { expected, lower, upper, ln_p, direction }) = found else {
                     continue;
-                }
-                let Some((model, ln_p, direction)) = evidence(t, metric).test(y) else { continue };
-                let (lower, upper) = model.interval_at(tail, z);
+                };
                 let cell = t * n_metrics + metric;
-                self.expected[cell] = model.mean();
+                self.expected[cell] = expected;
                 self.lower[cell] = lower;
                 self.upper[cell] = upper;
-                let cases = recent.push(metric, (y, model.mean()), rules.min_cases_steps);
-                let ln_p = if rules.silences(direction, cases) { 0.0 } else { ln_p };
                 tests.push((metric, ln_p, direction));
             }
             self.combine(t, n_metrics, &tests);

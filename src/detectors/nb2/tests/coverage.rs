@@ -6,7 +6,7 @@ use rand::RngExt;
 use super::{counts_panel, simulation::gamma_poisson};
 use crate::{
     detectors::{
-        Detector, FitContext, FitMask, Scores, ScoringPlan,
+        Detector, FitContext, FitMask, KnownEvents, Scores, ScoringPlan,
         nb2::{Nb2, Nb2Params, job::Job},
     },
     math::{nb::NegativeBinomial, random::stream},
@@ -40,7 +40,8 @@ fn coverages(weeks: usize) -> Vec<(f64, f64)> {
     let panel = counts_panel(&series);
     let mask = FitMask::all(&panel);
     let params = Nb2Params::default();
-    let job = Job::new(&params, &panel, &mask).unwrap();
+    let known = KnownEvents::default();
+    let job = Job::new(&params, &panel, &mask, &known).unwrap();
     let mut rooms = job.rooms();
     let mut rng = stream(1_000, "nb2 coverage/randomised", 0);
     MEANS
