@@ -9,7 +9,7 @@ use std::hint::black_box;
 use anomalist::{
     detectors::{
         Detector, FitContext, FitMask, ScoringPlan,
-        nb2::{FittedNb2, Nb2, Nb2Params, Nb2Step, Scoring},
+        nb2::{FittedNb2, FourierK, Nb2, Nb2Params, Nb2Step, Scoring},
     },
     math::random::stream,
     panel::{Calendar, Level, Metric, MetricKind, Panel, SeriesKey, Step},
@@ -68,6 +68,7 @@ fn bench(criterion: &mut Criterion) {
         scoring: Scoring::InSample,
         mask_rounds: 0,
         pooling: false,
+        fourier_k: FourierK::Fixed(1),
         event_scan: false,
         ..Nb2Params::default()
     };
