@@ -73,6 +73,12 @@ impl Steps<'_> {
         self.mask.allows(self.series, t)
     }
 
+    /// Observed, normal, and no zero by habit.
+    fn is_learnt(&self, t: usize, fit: &Nb2Fit) -> bool {
+        let habit = fit.zero_share > 0.0 && self.values[t] == 0.0;
+        self.is_observed(t) && self.is_normal(t) && !habit
+    }
+
     fn is_observed(&self, t: usize) -> bool {
         is_count(self.values[t]) && self.is_exposed(t)
     }
@@ -83,7 +89,7 @@ impl Steps<'_> {
         for t in first..self.values.len() {
             let observed = self.is_observed(t);
             new.values.push(if observed { self.values[t].round() } else { 0.0 });
-            new.normal.push(observed && self.is_normal(t));
+            new.normal.push(self.is_learnt(t, fit));
             new.offset.push(self.offset(t, fit));
         }
         new.own = own.predicted.iter().map(|column| column[first..].to_vec()).collect();
@@ -117,7 +123,7 @@ impl Witness<'_> {
             steps.regressors.chunks_exact(terms.n_columns()).enumerate().map(predict).collect();
         let cells = (0..n_known).map(|t| {
             let (Prediction { mean, dispersion }, y) = (predictions[t], steps.values[t]);
-            cell(y.round(), mean, dispersion).filter(|_| steps.is_observed(t) && steps.is_normal(t))
+            cell(y.round(), mean, dispersion).filter(|_| steps.is_learnt(t, fit))
         });
         self.regimes.smooth(cells, room);
         let mut new_levels = self.levels_of(fit, n);
@@ -137,6 +143,7 @@ impl Witness<'_> {
         }
         let evidence = |(t, &prediction): (usize, &Prediction)| Evidence {
             prediction: if steps.is_exposed(t) { prediction } else { Prediction::NONE },
+            zero_share: fit.zero_share,
             regime: self.regime(t, n_known, room).filter(|_| steps.is_normal(t)),
             direction: self.params.direction,
             event_share: self.params.event_share,

@@ -21,6 +21,7 @@ use super::{
     prequential::NewLevel,
     regimes::{RegimeRoom, Regimes, cell},
     terms::{OwnTerm, OwnTerms},
+    zeros,
 };
 use ndarray::ArrayView1;
 use serde::{Deserialize, Serialize};
@@ -68,6 +69,9 @@ pub struct Nb2Fit {
     pub own_terms: Vec<OwnTerm>,
     /// Log of the exposure that the intercept stands for; 0 without an exposure.
     pub ln_exposure: f64,
+    /// Share of steps that report nothing by habit, and that the model leaves out.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub zero_share: f64,
     /// Intercept, sine and cosine of each harmonic, trend (if there is one), own terms: of the log
     /// mean.
     pub coefficients: Vec<f64>,
@@ -135,6 +139,8 @@ pub(super) struct Counts {
     pub offset: Vec<f64>,
     /// Mean log exposure of the steps that a fit may use; 0 without an exposure.
     pub ln_exposure: f64,
+    /// Share of steps that report nothing by habit; their zeros are not allowed.
+    pub zero_share: f64,
     /// First and one past the last step with an observation.
     pub span: std::ops::Range<usize>,
 }
@@ -169,6 +175,12 @@ impl Counts {
         if let Some(exposure) = exposure {
             self.fill_offset(exposure);
         }
+        self.zero_share = zeros::habit(&self.values, &self.allowed);
+        if self.zero_share > 0.0 {
+            for (allowed, y) in self.allowed.iter_mut().zip(&self.values) {
+                *allowed *= f64::from(u8::from(*y > 0.0));
+            }
+        }
     }
 
     fn fill_offset(&mut self, exposure: ArrayView1<'_, f64>) {
@@ -195,6 +207,11 @@ impl Counts {
         let last = self.allowed.iter().rposition(|w| *w > 0.0);
         first.zip(last).map_or(0, |(first, last)| last - first + 1)
     }
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref)]
+fn is_zero(value: &f64) -> bool {
+    *value == 0.0
 }
 
 /// True for what the model takes: finite and not negative.
@@ -299,6 +316,7 @@ impl Fitter<'_> {
             trend: self.terms.trend,
             own_terms: self.own.terms.clone(),
             ln_exposure: counts.ln_exposure,
+            zero_share: counts.zero_share,
             coefficients,
             dispersion,
             covariance,

@@ -295,6 +295,7 @@ impl FittedNb2 {
         let panel = of.panel;
         let nothing = Evidence {
             prediction: Prediction::NONE,
+            zero_share: 0.0,
             regime: None,
             direction: self.params.direction,
             event_share: self.params.event_share,
@@ -451,6 +452,7 @@ impl State {
             && fit.covariance.len() == n * (n + 1) / 2
             && numbers.into_iter().all(|v| v.is_finite())
             && fit.ln_exposure.is_finite()
+            && (0.0..1.0).contains(&fit.zero_share)
             && fit.dispersion >= 0.0
             && fit.dispersion.is_finite()
             && fit.excess_dispersion >= 0.0

@@ -155,7 +155,7 @@ impl<'a> Job<'a> {
 
     /// Fits all count metrics of one series, and scores it into `row`.
     pub fn series(&self, series: usize, rooms: &mut Rooms, row: Option<Row<'_>>) -> Nb2Series {
-        let mut evidence: Vec<(Vec<Prediction>, Vec<Odds>)> = Vec::new();
+        let mut evidence: Vec<(Vec<Prediction>, Vec<Odds>, f64)> = Vec::new();
         let mut modelled = Vec::new();
         let mut outcomes = Vec::with_capacity(self.metrics.len());
         for (place, &metric) in self.metrics.iter().enumerate() {
@@ -163,7 +163,8 @@ impl<'a> Job<'a> {
                 Ok((fit, _, room)) => {
                     if row.is_some() {
                         modelled.push(metric);
-                        evidence.push((room.predictions.clone(), room.regimes.odds.clone()));
+                        let odds = room.regimes.odds.clone();
+                        evidence.push((room.predictions.clone(), odds, fit.zero_share));
                     }
                     MetricOutcome::Fitted(fit)
                 }
@@ -175,7 +176,7 @@ impl<'a> Job<'a> {
             let exposure = self.exposure_of(series);
             row.fill(self.panel.series(series), &modelled, self.rules, |t, metric| {
                 let place = modelled.iter().position(|m| *m == metric).unwrap_or(0);
-                let (predictions, odds) = &evidence[place];
+                let (predictions, odds, zero_share) = &evidence[place];
                 // A metric that failed has a calibration, but no evidence.
                 let number = self.metrics.iter().position(|m| *m == metric).unwrap_or(0);
                 let curve = self.calibrations.get(number).and_then(|c| c.history.as_ref());
@@ -186,6 +187,7 @@ impl<'a> Job<'a> {
                 let exposed = exposure.is_none_or(|exposure| is_exposure(exposure[t]));
                 Evidence {
                     prediction: if exposed { predictions[t] } else { Prediction::NONE },
+                    zero_share: *zero_share,
                     regime,
                     direction: self.params.direction,
                     event_share: self.params.event_share,

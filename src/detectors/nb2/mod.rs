@@ -27,6 +27,7 @@
 //! - *Known events* (`terms.rs`): a term for each kind, ridge-penalised. A kind that was seen once explains
 //!   a part of its step and widens the interval; one that comes every year is expected.
 //! - *New levels* (`shifts.rs`, `prequential.rs`): steps of the log mean that stay.
+//! - *Steps that report nothing by habit* (`zeros.rs`): single zeros in many places are no drops.
 //!
 //! [`Nb2Stream`] does the fifth step for one new count at a time.
 //!
@@ -67,6 +68,7 @@ mod evidence;
 mod exceedances;
 mod fit;
 mod fitted;
+mod infinite;
 mod job;
 mod model;
 mod online;
@@ -79,6 +81,7 @@ mod selection;
 mod shifts;
 mod simulate;
 mod terms;
+mod zeros;
 
 pub use fit::Nb2Fit;
 pub use fitted::{FittedNb2, MetricOutcome, Nb2Series};

@@ -66,6 +66,7 @@ struct Followed {
     terms: Terms,
     own: Vec<OwnTerm>,
     ln_exposure: f64,
+    zero_share: f64,
     track: Track,
     room: RegimeRoom,
     recent: Recent,
@@ -114,6 +115,7 @@ impl FittedNb2 {
                     terms: self.terms(&fit),
                     own: fit.own_terms.clone(),
                     ln_exposure: fit.ln_exposure,
+                    zero_share: fit.zero_share,
                     track,
                     room,
                     recent,
@@ -160,11 +162,12 @@ impl Nb2Stream<'_> {
             _ => 0.0,
         };
         let known = !fitted.models_known_events() && !step.known_events.is_empty();
+        let habit = followed.zero_share > 0.0 && step.value == 0.0;
         let own: Vec<f64> = followed.own_values(step.known_events, params.shift_steps);
         let moving = params.moving(followed.terms, fitted.regimes());
         let new = NewStep {
             value: if observed { step.value.round() } else { 0.0 },
-            normal: observed && !known,
+            normal: observed && !known && !habit,
             offset,
             own: &own,
         };
@@ -174,6 +177,7 @@ impl Nb2Stream<'_> {
         let curve = fitted.calibration(metric).and_then(|c| c.one_step_ahead.as_ref());
         let evidence = Evidence {
             prediction: found.prediction,
+            zero_share: followed.zero_share,
             regime: curve
                 .zip(odds)
                 .filter(|_| !known)

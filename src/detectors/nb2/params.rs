@@ -10,6 +10,7 @@ use crate::{
 pub use super::model::Dispersion;
 use super::{
     design::Terms,
+    infinite,
     prequential::Moving,
     regimes::{Direction, Regimes},
     terms::{FourierK, Trend},
@@ -113,7 +114,9 @@ pub struct Nb2Params {
     pub interval_level: f64,
     pub dispersion: Dispersion,
     pub parameter_uncertainty: bool,
+    #[serde(with = "infinite")]
     pub season_sd: f64,
+    #[serde(with = "infinite")]
     pub trend_sd: f64,
     pub pooling: bool,
     pub event_scan: bool,
@@ -122,7 +125,7 @@ pub struct Nb2Params {
     pub direction: Direction,
     pub scoring: Scoring,
     pub newest_steps: usize,
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none", with = "infinite::option")]
     pub half_life_steps: Option<f64>,
     pub block_steps: usize,
     pub guard_steps: usize,
@@ -191,7 +194,8 @@ impl Nb2Params {
             (period > 2.0 && period.is_finite(), "period_steps", period, "above 2"),
             ((0.5..1.0).contains(&level), "interval_level", level, "at least 0.5 and below 1"),
             (self.season_sd > 0.0, "season_sd", self.season_sd, "above 0 (inf for no prior)"),
-            (event_sd > 0.0, "known_event_sd", event_sd, "above 0 (inf for no prior)"),
+            // Without a prior, an event that was seen once would explain all of its step.
+            (event_sd > 0.0 && event_sd.is_finite(), "known_event_sd", event_sd, "above 0"),
             ((4..=26).contains(&shift), "shift_steps", shift as f64, "from 4 to 26"),
             (self.trend_sd > 0.0, "trend_sd", self.trend_sd, "above 0 (inf for no prior)"),
             (share > 0.0 && share < 1.0, "event_share", share, "above 0 and below 1"),
@@ -298,6 +302,7 @@ mod tests {
         wrong(|p| p.season_sd = f64::NAN, "season_sd");
         wrong(|p| p.trend_sd = 0.0, "trend_sd");
         wrong(|p| p.known_event_sd = f64::NAN, "known_event_sd");
+        wrong(|p| p.known_event_sd = f64::INFINITY, "known_event_sd");
         wrong(|p| p.shift_steps = 3, "shift_steps");
         wrong(|p| p.shift_steps = 27, "shift_steps");
         wrong(|p| p.event_share = 1.0, "event_share");
@@ -334,7 +339,26 @@ mod tests {
         let text = toml::to_string(&params).unwrap();
         assert_eq!(toml::from_str::<Nb2Params>(&text).unwrap(), params);
         assert_eq!(toml::from_str::<Nb2Params>("").unwrap(), Nb2Params::default());
+        let plain = toml::from_str::<Nb2Params>("season_sd = inf\ntrend_sd = 1").unwrap();
+        assert_eq!((plain.season_sd, plain.trend_sd), (f64::INFINITY, 1.0));
         assert!(toml::from_str::<Nb2Params>("fourier = 1").is_err());
+    }
+
+    #[test]
+    fn what_is_infinite_comes_back_from_json_too() {
+        let params = Nb2Params {
+            season_sd: f64::INFINITY,
+            trend_sd: f64::INFINITY,
+            half_life_steps: Some(f64::INFINITY),
+            ..Nb2Params::default()
+        };
+        let text = serde_json::to_string(&params).unwrap();
+        assert!(!text.contains("null"), "{text}");
+        assert_eq!(serde_json::from_str::<Nb2Params>(&text).unwrap(), params);
+        let wrong = serde_json::from_str::<Nb2Params>("{\"season_sd\": \"wide\"}").unwrap_err();
+        assert!(wrong.to_string().contains("a number or \"inf\""), "{wrong}");
+        let error = serde_json::from_str::<Nb2Params>("{\"season_sd\": null}");
+        assert!(error.is_err(), "nothing is no number");
     }
 
     #[test]

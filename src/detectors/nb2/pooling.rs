@@ -261,6 +261,7 @@ mod tests {
             trend: true,
             own_terms: vec![],
             ln_exposure: 0.0,
+            zero_share: 0.0,
             coefficients: vec![3.0, 0.4, 0.0, 0.1],
             dispersion: 0.2,
             covariance,

@@ -14,7 +14,10 @@ use super::{
 };
 use crate::{
     detectors::Scores,
-    math::{nb::NegativeBinomial, special::normal_quantile},
+    math::{
+        nb::NegativeBinomial,
+        special::{ln_add_exp, normal_quantile},
+    },
 };
 
 /// The share of the nominal false alarms that is given to the two tests of a cell, its event and its
@@ -68,7 +71,10 @@ impl Rules {
             return None;
         }
         let (model, ln_p, direction) = evidence.test(y)?;
-        let (lower, upper) = model.interval_at(self.interval.tail, self.interval.z);
+        let (mut lower, upper) = model.interval_at(self.interval.tail, self.interval.z);
+        if evidence.zero_share > self.interval.tail {
+            lower = 0.0;
+        }
         let expected = model.mean();
         let cases = recent.push((y, expected), self.min_cases_steps);
         let ln_p = if self.silences(direction, cases) { 0.0 } else { ln_p };
@@ -105,6 +111,8 @@ pub(super) struct Verdict {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Evidence {
     pub prediction: Prediction,
+    /// Share of steps that report nothing by habit.
+    pub zero_share: f64,
     /// From the odds that the step lies in an event: log p-value and side.
     pub regime: Option<(f64, i8)>,
     /// Which deviations count.
@@ -118,14 +126,22 @@ impl Evidence {
     fn test(&self, y: f64) -> Option<(NegativeBinomial, f64, i8)> {
         let Prediction { mean, dispersion } = self.prediction;
         let model = NegativeBinomial::new(mean, dispersion)?;
-        let tails = model.tails(y);
+        let mut tails = model.tails(y);
+        let habit = self.zero_share > 0.0 && y == 0.0;
+        if habit {
+            // Of the counts that are no zeros by habit, each is judged by the model alone.
+            let other = (-self.zero_share).ln_1p() + tails.ln_lower;
+            tails.ln_lower = ln_add_exp(self.zero_share.ln(), other);
+        }
         let (ln_two_sided, side) = tails.ln_two_sided();
         let point = match self.direction {
             Direction::Both => (ln_two_sided, side),
             Direction::AboveExpected => (tails.ln_upper, side),
             Direction::BelowExpected => (tails.ln_lower, side),
         };
-        let Some(regime) = self.regime else { return Some((model, point.0, point.1)) };
+        let Some(regime) = self.regime.filter(|_| !habit) else {
+            return Some((model, point.0, point.1));
+        };
         let share = NOMINAL_SHARE * self.event_share;
         let event = (regime.0 - share.ln(), regime.1);
         let point = (point.0 - (NOMINAL_SHARE - share).ln(), point.1);

@@ -374,6 +374,28 @@ fn no_alarm_on_fewer_cases_than_asked_for_and_too_sparse_series_say_so() {
 }
 
 #[test]
+fn a_series_that_often_reports_nothing_is_not_blamed_for_it_and_other_drops_still_are() {
+    let mut y: Vec<f64> = (0..2).flat_map(|i| year(70 + i, 60.0)).collect();
+    y.iter_mut().skip(3).step_by(9).for_each(|value| *value = 0.0);
+    (y[50], y[51]) = (3.0, 2.0);
+    let panel = counts_panel(&[y.clone()]);
+    let context = FitContext::new(1);
+    let all = FitMask::all(&panel);
+    for plan in [CROSS, ScoringPlan::Split { train_len: 70 }] {
+        let scores = nb2().fit_score(&panel, &all, plan, &context).unwrap().1;
+        for (t, y) in y.iter().enumerate().filter(|(_, y)| **y == 0.0) {
+            let (score, lower) = (scores.score[[0, t]], scores.lower.as_ref().unwrap()[[0, t, 0]]);
+            assert!(score < 1.0 && lower == 0.0, "{plan:?}, step {t}, count {y}: {score}");
+        }
+        assert!(scores.score[[0, 50]] > 2.0 && scores.direction[[0, 50]] == -1, "{plan:?}");
+    }
+    let steady: Vec<f64> = (0..2).flat_map(|i| year(70 + i, 60.0)).collect();
+    let mut drop = steady;
+    drop[40] = 0.0;
+    assert!(scored(&[drop]).score[[0, 40]] > 3.0);
+}
+
+#[test]
 fn one_side_alone_is_tested_if_asked_for() {
     let mut y = year(51, 40.0);
     (y[10], y[30]) = (160.0, 2.0);

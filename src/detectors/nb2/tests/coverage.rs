@@ -114,5 +114,6 @@ fn counts_of_other_laws_raise_no_more_false_alarms_than_promised() {
     println!("Poisson {poisson}, NB1 {quasi}, zero-inflated {inflated}");
     assert!(poisson < 0.01, "{poisson}");
     assert!(quasi < 0.01, "{quasi}");
-    assert!(inflated < 0.05, "{inflated}");
+    // Small counts have zeros of their own, which hide the habit.
+    assert!(inflated < 0.013, "{inflated}");
 }
