@@ -9,7 +9,7 @@ use std::hint::black_box;
 use anomalist::{
     detectors::{
         Detector, FitContext, FitMask, ScoringPlan,
-        nb2::{Nb2, Nb2Params, Scoring},
+        nb2::{FittedNb2, FourierK, Nb2, Nb2Params, Nb2Step, Scoring},
     },
     math::random::stream,
     panel::{Calendar, Level, Metric, MetricKind, Panel, SeriesKey, Step},
@@ -68,6 +68,7 @@ fn bench(criterion: &mut Criterion) {
         scoring: Scoring::InSample,
         mask_rounds: 0,
         pooling: false,
+        fourier_k: FourierK::Fixed(1),
         event_scan: false,
         ..Nb2Params::default()
     };
@@ -87,6 +88,27 @@ fn bench(criterion: &mut Criterion) {
     group.bench_function("pool, calibrate, mask, find events, score cross-fitted", |b| {
         b.iter(|| {
             pool.install(|| black_box(default.fit_score(&panel, &mask, cross, &context).is_ok()))
+        });
+    });
+    group.finish();
+    update(criterion, &default, &panel);
+}
+
+/// One new week of one series after another.
+fn update(criterion: &mut Criterion, nb2: &Nb2, panel: &Panel) {
+    let (mask, context) = (FitMask::all(panel), FitContext::new(1));
+    let fitted = nb2.fit(panel, &mask, &context).expect("a fit");
+    let fitted = fitted.as_any().downcast_ref::<FittedNb2>().expect("NB2");
+    let mut stream = fitted.stream(panel, &mask, &context).expect("a stream");
+    let mut next = 0;
+    let mut group = criterion.benchmark_group("nb2, 1 thread");
+    group.throughput(Throughput::Elements(1)).sample_size(20);
+    group.bench_function("update one series by one week", |b| {
+        b.iter(|| {
+            let (series, week) = (next % SERIES, next / SERIES % WEEKS);
+            next += 1;
+            let step = Nb2Step::count(panel.values()[[series, week, 0]]);
+            black_box(stream.update(series, 0, step))
         });
     });
     group.finish();

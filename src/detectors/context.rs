@@ -1,8 +1,12 @@
 //! What a fit is given beside the data: seed, device, progress, cancellation.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, Ordering},
+use std::{
+    collections::BTreeSet,
+    ops::Range,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use crate::{detectors::DetectorError, device::ComputeDevice};
@@ -33,6 +37,44 @@ impl Progress for Silent {
     fn finish(&self) {}
 }
 
+/// Which known events (campaigns, holidays) cover which steps of a panel's series.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct KnownEvents {
+    /// `[series]`: name and steps of each event.
+    by_series: Vec<Vec<(String, Range<usize>)>>,
+}
+
+impl KnownEvents {
+    /// None yet, on a panel of so many series.
+    pub fn new(n_series: usize) -> Self {
+        Self { by_series: vec![Vec::new(); n_series] }
+    }
+
+    /// One more; events of one name are thought to have one effect. A series that the panel lacks
+    /// is passed over.
+    pub fn add(&mut self, series: usize, name: &str, steps: Range<usize>) {
+        if let Some(events) = self.by_series.get_mut(series) {
+            events.push((name.to_string(), steps));
+        }
+    }
+
+    /// The names of the events of a series, in order.
+    pub fn names(&self, series: usize) -> BTreeSet<&str> {
+        let events = self.by_series.get(series).map_or(&[][..], Vec::as_slice);
+        events.iter().map(|(name, _)| name.as_str()).collect()
+    }
+
+    /// `[time]` of `n_times` steps: 1 where an event of that name covers the series, else 0.
+    pub fn column(&self, series: usize, name: &str, n_times: usize) -> Vec<f64> {
+        let mut column = vec![0.0; n_times];
+        let events = self.by_series.get(series).map_or(&[][..], Vec::as_slice);
+        for (_, steps) in events.iter().filter(|(of, _)| of == name) {
+            column[steps.start.min(n_times)..steps.end.min(n_times)].fill(1.0);
+        }
+        column
+    }
+}
+
 /// What a fit is given beside the data.
 #[derive(Clone)]
 pub struct FitContext {
@@ -42,6 +84,9 @@ pub struct FitContext {
     pub device: ComputeDevice,
     pub progress: Arc<dyn Progress>,
     pub cancelled: Arc<AtomicBool>,
+    /// On the panel at hand. The mask forbids their cells, except to a detector that
+    /// [models them](super::Detector::models_known_events).
+    pub known_events: Arc<KnownEvents>,
 }
 
 impl FitContext {
@@ -52,6 +97,7 @@ impl FitContext {
             device: ComputeDevice::cpu(),
             progress: Arc::new(Silent),
             cancelled: Arc::new(AtomicBool::new(false)),
+            known_events: Arc::default(),
         }
     }
 

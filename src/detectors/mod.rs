@@ -28,8 +28,8 @@ pub mod zscore;
 #[path = "../../benches/support/funnel.rs"]
 mod funnel;
 
-pub use context::{FitContext, Progress, Silent};
-pub use scores::{Scores, SeriesFailure};
+pub use context::{FitContext, KnownEvents, Progress, Silent};
+pub use scores::{Scores, SeriesFailure, SeriesNote};
 
 use ndarray::Array2;
 use serde::{Deserialize, Serialize};
@@ -165,6 +165,12 @@ impl ScoringPlan {
 /// A detector that has its parameters, checked, and has seen no data.
 pub trait Detector: Send + Sync {
     fn name(&self) -> DetectorName;
+
+    /// True when it models the effect of [`FitContext::known_events`] itself, so that `mask` has to
+    /// leave their cells in.
+    fn models_known_events(&self) -> bool {
+        false
+    }
 
     /// Learns from the cells that `mask` allows.
     fn fit(

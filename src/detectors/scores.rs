@@ -15,6 +15,16 @@ pub struct SeriesFailure {
     pub reason: String,
 }
 
+/// Something that happened to one series and that explains its scores.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SeriesNote {
+    /// Place of the series in the panel.
+    pub series: usize,
+    /// The step that it is about, where it is about one.
+    pub time: Option<usize>,
+    pub text: String,
+}
+
 /// Scores of one detector on one panel. `NaN` where a cell could not be scored (missing value,
 /// warm-up, outside the span, failed series).
 #[derive(Clone, Debug)]
@@ -36,6 +46,7 @@ pub struct Scores {
     /// `None` for a single metric.
     pub metric_share: Option<Array3<f32>>,
     pub failures: Vec<SeriesFailure>,
+    pub notes: Vec<SeriesNote>,
 }
 
 impl Scores {
@@ -52,6 +63,7 @@ impl Scores {
             upper: None,
             metric_share: None,
             failures: Vec::new(),
+            notes: Vec::new(),
         }
     }
 

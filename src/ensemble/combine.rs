@@ -360,6 +360,7 @@ mod tests {
                 upper: None,
                 metric_share: None,
                 failures: Vec::new(),
+                notes: Vec::new(),
             };
             let scores = [scores(DetectorName::Rolling), scores(DetectorName::Zscore)];
             let members = [

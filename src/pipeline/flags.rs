@@ -14,7 +14,10 @@ use super::{
 };
 use crate::{
     config::{Config, OutputSchema},
-    detectors::{DetectorName, nb2::FittedNb2},
+    detectors::{
+        DetectorName,
+        nb2::{FittedNb2, OnShift},
+    },
     ensemble::bounded_score,
     panel::{MetricKind, Panel},
     sink::{Column, Kind, Value},
@@ -81,6 +84,7 @@ const OWN: &[&str] = &[
     "in_training",
     "known_event",
     "fallback",
+    "baseline_note",
 ];
 
 /// Refuses, before anything is fitted, id columns, metrics and new names that are the name of a
@@ -170,12 +174,32 @@ pub fn columns<'a>(
         Some(fallback) => Value::Text(fallback.by.as_str().into()),
         None => Value::Empty,
     }));
+    if config.nb2.on_shift == OnShift::Rebase {
+        let notes = notes_by_cell(level);
+        columns.push(Column::new("baseline_note", Kind::Text, move |s, t| {
+            notes.get(&(s, t)).map_or(Value::Empty, |text| Value::Text(text.clone().into()))
+        }));
+    }
     for column in &mut columns {
         if let Some(name) = config.output.rename.get(&column.name) {
             column.name.clone_from(name);
         }
     }
     columns
+}
+
+/// What the detectors have noted of single cells.
+fn notes_by_cell(level: &LevelRun) -> BTreeMap<(usize, usize), String> {
+    let mut notes: BTreeMap<(usize, usize), String> = BTreeMap::new();
+    for note in level.members.iter().flat_map(|member| &member.scores.notes) {
+        let Some(time) = note.time else { continue };
+        let text = notes.entry((note.series, time)).or_default();
+        if !text.is_empty() {
+            text.push_str("; ");
+        }
+        text.push_str(&note.text);
+    }
+    notes
 }
 
 fn counts_columns<'a>(config: &'a Config, level: &'a LevelRun) -> Vec<Column<'a>> {

@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
+    sync::Arc,
     time::Instant,
 };
 
@@ -185,26 +186,38 @@ struct Found {
 /// Collects the members of a level before they are combined.
 struct Members<'a> {
     config: &'a Config,
-    context: &'a FitContext,
+    /// With the known events of the panel.
+    context: FitContext,
     panel: &'a Panel,
     plan: ScoringPlan,
+    /// Without the cells of known events.
     mask: FitMask,
+    /// With them.
+    open: FitMask,
     found: Found,
 }
 
 impl<'a> Members<'a> {
     fn new(
         config: &'a Config,
-        context: &'a FitContext,
+        context: &FitContext,
         panel: &'a Panel,
         plan: ScoringPlan,
-        known: &Array2<bool>,
+        (known, events): (&Array2<bool>, &[Interval]),
     ) -> Self {
-        let mut mask = FitMask::all(panel);
+        let open = FitMask::all(panel);
+        let mut mask = open.clone();
         for ((series, time), _) in known.indexed_iter().filter(|(_, known)| **known) {
             mask.forbid(series, time);
         }
-        Self { config, context, panel, plan, mask, found: Found::default() }
+        let known_events = Arc::new(load::known_events(panel, events));
+        let context = FitContext { known_events, ..context.clone() };
+        Self { config, context, panel, plan, mask, open, found: Found::default() }
+    }
+
+    /// What this detector may learn from.
+    fn mask_for(&self, detector: &dyn Detector) -> &FitMask {
+        if detector.models_known_events() { &self.open } else { &self.mask }
     }
 
     /// Takes what a detector made, or notes why it made nothing.
@@ -241,7 +254,7 @@ impl<'a> Members<'a> {
         }
         let by = DetectorName::Rolling;
         let rolling = registry::build(by, self.config)?;
-        let (_, other) = rolling.fit_score(self.panel, &self.mask, self.plan, self.context)?;
+        let (_, other) = rolling.fit_score(self.panel, &self.mask, self.plan, &self.context)?;
         for failure in &scores.failures {
             let row = failure.series;
             if other.failures.iter().any(|f| f.series == row) {
@@ -371,11 +384,12 @@ pub fn fit_level_with(
     let plan = config.split.plan();
     let train_until = plan.train_until(&panel);
     let held_out = held_out(&panel, train_until.as_deref());
-    let mut members = Members::new(config, context, &panel, plan, &known);
+    let mut members = Members::new(config, context, &panel, plan, (&known, known_events));
     for (name, weight) in config.members() {
         let since = Instant::now();
         let detector = build(name, config)?;
-        let result = detector.fit_score(&panel, &members.mask, plan, context);
+        let mask = members.mask_for(detector.as_ref());
+        let result = detector.fit_score(&panel, mask, plan, &members.context);
         members.take(name, weight, since, result)?;
     }
     let found = members.found;
@@ -443,14 +457,15 @@ pub fn score_level_with(
 ) -> Result<LevelRun, PipelineError> {
     let known = load::cells(&panel, known_events);
     let plan = ScoringPlan::InSample; // for a fallback; nothing else is fitted here
-    let mut members = Members::new(config, context, &panel, plan, &known);
+    let mut members = Members::new(config, context, &panel, plan, (&known, known_events));
     let weights = config.members();
     for (name, kept) in &state.detectors {
         let since = Instant::now();
         let detector = build(*name, config)?;
         // A state that does not fit is an error, not a skipped detector: the checkpoint is wrong.
         let fitted = detector.restore(kept.clone(), context)?;
-        let result = fitted.score(&panel, &members.mask, context).map(|scores| (fitted, scores));
+        let mask = members.mask_for(detector.as_ref());
+        let result = fitted.score(&panel, mask, &members.context).map(|scores| (fitted, scores));
         members.take(*name, weights.get(name).copied().unwrap_or(1.0), since, result)?;
     }
     let order: HashMap<&SeriesKey, usize> =

@@ -11,7 +11,7 @@ use ndarray::Array2;
 use super::{Job, PipelineError};
 use crate::{
     config::{Config, LayoutName},
-    detectors::{DetectorError, Progress},
+    detectors::{DetectorError, KnownEvents, Progress},
     panel::{AggregationPlan, Aggregator, Calendar, Edges, Level, Panel, SeriesKey, clock_secs},
     source::{
         GeneratedSummary, Interval, IntervalSpec, ReadSummary, RejectLog, SourceError,
@@ -204,6 +204,18 @@ pub fn lies_nowhere(panels: &[Panel], interval: &Interval) -> bool {
         let (series, steps) = places(panel, interval);
         series.is_empty() || steps.is_empty()
     })
+}
+
+/// Which of the intervals cover which steps of the panel's series, by kind.
+pub fn known_events(panel: &Panel, intervals: &[Interval]) -> KnownEvents {
+    let mut known = KnownEvents::new(panel.n_series());
+    for interval in intervals {
+        let (series, steps) = places(panel, interval);
+        for s in series {
+            known.add(s, &interval.kind, steps.clone());
+        }
+    }
+    known
 }
 
 /// The cells `[series, time]` that any of the intervals covers.

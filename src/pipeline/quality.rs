@@ -6,14 +6,14 @@ use ndarray::{Array2, Zip};
 
 use super::{
     kept::{KeptLevel, KeptMember},
-    level::LevelRun,
+    level::{LevelRun, MemberRun},
     load,
     metrics::{CalibrationMetrics, LevelMetrics, ScorerMetrics},
-    summary::{CalibrationRow, FallbackNote, LevelSummary, TrainingSummary},
+    summary::{CalibrationRow, FallbackNote, LevelSummary, SeriesEvent, TrainingSummary},
 };
 use crate::{
     detectors::{
-        DetectorName,
+        DetectorName, SeriesNote,
         lstm_autoencoder::{FittedLstm, TrainingCurve},
     },
     ensemble::{AnomalyType, Severity},
@@ -50,6 +50,7 @@ pub fn summarise(
         by_severity: tally(output.severity.iter().flatten().map(|s: &Severity| s.as_str())),
         by_type: tally(output.kind.iter().flatten().map(|k: &AnomalyType| k.as_str())),
         fallbacks: fallbacks(level),
+        notes: notes(level),
         skipped: level.skipped.iter().map(|(name, why)| (name.to_string(), why.clone())).collect(),
         training: training(level),
         rules: level.rules.clone(),
@@ -82,6 +83,20 @@ fn fallbacks(level: &LevelRun) -> Vec<FallbackNote> {
         }
     }
     notes
+}
+
+fn notes(level: &LevelRun) -> Vec<SeriesEvent> {
+    let of_member = |member: &MemberRun| {
+        let name = member.name;
+        let event = move |note: &SeriesNote| SeriesEvent {
+            detector: name.to_string(),
+            series: level.panel.keys()[note.series].to_string(),
+            at: note.time.map(|t| level.panel.calendar().label(t)),
+            text: note.text.clone(),
+        };
+        member.scores.notes.iter().map(event).collect::<Vec<_>>()
+    };
+    level.members.iter().flat_map(of_member).collect()
 }
 
 /// How the level's LSTM learnt, if it has one.

@@ -15,7 +15,7 @@ use super::{
     level::{self, LevelRun},
     load::{self, Loaded},
     pages, quality, registry,
-    summary::{FallbackNote, LevelSummary},
+    summary::{FallbackNote, LevelSummary, SeriesEvent},
     write,
 };
 use crate::{
@@ -125,6 +125,7 @@ impl<'a> Stage<'a> {
             device: self.device.clone(),
             progress: self.job.progress.clone(),
             cancelled: self.job.cancelled.clone(),
+            ..FitContext::new(self.job.config.seed)
         }
     }
 
@@ -214,6 +215,7 @@ impl<'a> Stage<'a> {
         let mut warnings = self.warnings.clone();
         for level in &summaries {
             warnings.extend(level.fallbacks.iter().map(|note| fallback_text(&level.level, note)));
+            warnings.extend(level.notes.first().map(|note| notes_text(level, note)));
             warnings.extend(level.skipped.iter().map(|(detector, reason)| {
                 format!("level {}: {detector} did not run: {reason}", level.level)
             }));
@@ -359,6 +361,18 @@ pub(super) fn spare(out: &Path, read: &Path) -> Result<(), PipelineError> {
 /// A path inside the unfinished directory as it will be called when that is finished.
 pub(super) fn published(path: &Path, partial: &Path, out: &Path) -> PathBuf {
     path.strip_prefix(partial).map_or_else(|_| path.to_path_buf(), |rest| out.join(rest))
+}
+
+fn notes_text(level: &LevelSummary, first: &SeriesEvent) -> String {
+    let at = first.at.as_ref().map_or(String::new(), |at| format!(" at {at}"));
+    format!(
+        "level {}: {} notes on single series (`notes` in run.json); the first: {}, {}{at}: {}",
+        level.level,
+        level.notes.len(),
+        first.detector,
+        first.series,
+        first.text
+    )
 }
 
 fn fallback_text(level: &str, note: &FallbackNote) -> String {

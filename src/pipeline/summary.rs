@@ -49,6 +49,9 @@ pub struct LevelSummary {
     pub by_severity: BTreeMap<String, usize>,
     pub by_type: BTreeMap<String, usize>,
     pub fallbacks: Vec<FallbackNote>,
+    /// What happened to single series on the way: a baseline that has started again.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<SeriesEvent>,
     /// Detectors that could not run, and why.
     pub skipped: BTreeMap<String, String>,
     pub training: Option<TrainingSummary>,
@@ -71,6 +74,17 @@ pub struct FallbackNote {
     pub by: String,
     pub series: usize,
     pub example: String,
+}
+
+/// Something that happened to one series in one detector and that explains its scores.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct SeriesEvent {
+    pub detector: String,
+    pub series: String,
+    /// The step, where it is about one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub at: Option<String>,
+    pub text: String,
 }
 
 /// How the LSTM's training went.

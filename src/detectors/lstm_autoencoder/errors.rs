@@ -375,6 +375,7 @@ mod tests {
             upper: None,
             metric_share: Some(Array3::zeros((1, 1, 3))),
             failures: Vec::new(),
+            notes: Vec::new(),
         };
         let errors = ndarray::arr2(&[row]);
         model.score(errors.view(), Some(0), 0, &mut scores);

@@ -63,6 +63,20 @@ impl Design {
                 columns[j * n_times + t] = value;
             }
         }
+        Self::of_columns(n_columns, n_times, columns)
+    }
+
+    /// This design with more columns, `[column][time]`, behind its own.
+    pub fn with_columns(&self, more: &[Vec<f64>]) -> Self {
+        let mut columns = self.columns.clone();
+        for column in more {
+            debug_assert_eq!(column.len(), self.n_times);
+            columns.extend_from_slice(column);
+        }
+        Self::of_columns(self.n_columns + more.len(), self.n_times, columns)
+    }
+
+    fn of_columns(n_columns: usize, n_times: usize, columns: Vec<f64>) -> Self {
         let mut products = Vec::with_capacity(n_columns * (n_columns + 1) / 2 * n_times);
         for i in 0..n_columns {
             for j in 0..=i {
@@ -72,6 +86,24 @@ impl Design {
             }
         }
         Self { n_columns, n_times, columns, products }
+    }
+
+    /// Rows of zeros, for [`set_row`](Self::set_row).
+    pub fn empty(n_columns: usize, n_times: usize) -> Self {
+        Self::of_columns(n_columns, n_times, vec![0.0; n_columns * n_times])
+    }
+
+    /// Gives step `t` the regressors `row`.
+    pub fn set_row(&mut self, t: usize, row: &[f64]) {
+        let n = self.n_times;
+        let mut pair = 0;
+        for i in 0..self.n_columns {
+            self.columns[i * n + t] = row[i];
+            for j in 0..=i {
+                self.products[pair * n + t] = row[i] * row[j];
+                pair += 1;
+            }
+        }
     }
 
     pub fn n_times(&self) -> usize {

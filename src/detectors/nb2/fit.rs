@@ -15,11 +15,15 @@
 //! season that the terms cannot follow), the dispersion is raised until they are not.
 
 use super::{
-    design::Design,
+    design::{Design, Terms},
     model::{Estimate, FitFailure, MAX_LN_MEAN, Observed, Prior, Regression, Workspace},
     params::Nb2Params,
+    prequential::NewLevel,
     regimes::{RegimeRoom, Regimes, cell},
+    terms::{OwnTerm, OwnTerms},
+    zeros,
 };
+use ndarray::ArrayView1;
 use serde::{Deserialize, Serialize};
 
 use crate::math::linalg::quadratic_form;
@@ -58,7 +62,18 @@ impl Prediction {
 pub struct Nb2Fit {
     /// Harmonics of the season.
     pub fourier_k: usize,
-    /// Intercept, sine and cosine of each harmonic, trend (if there is one): of the log mean.
+    /// Has a linear trend.
+    pub trend: bool,
+    /// The terms that this series has for itself.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub own_terms: Vec<OwnTerm>,
+    /// Log of the exposure that the intercept stands for; 0 without an exposure.
+    pub ln_exposure: f64,
+    /// Share of steps that report nothing by habit, and that the model leaves out.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub zero_share: f64,
+    /// Intercept, sine and cosine of each harmonic, trend (if there is one), own terms: of the log
+    /// mean.
     pub coefficients: Vec<f64>,
     /// `alpha` in the variance `mu + alpha mu^2`.
     pub dispersion: f64,
@@ -73,15 +88,36 @@ pub struct Nb2Fit {
 }
 
 impl Nb2Fit {
-    /// The predictive distribution at the regressors `x`.
-    pub(super) fn predict(&self, x: &[f64], uncertain: bool) -> Prediction {
-        let eta: f64 = x.iter().zip(&self.coefficients).map(|(x, b)| x * b).sum();
+    /// The predictive distribution at the regressors `x`; `offset` is the log exposure over that of
+    /// the fit.
+    pub(super) fn predict(&self, x: &[f64], offset: f64, uncertain: bool) -> Prediction {
+        let eta: f64 = x.iter().zip(&self.coefficients).map(|(x, b)| x * b).sum::<f64>() + offset;
         let dispersion = if uncertain {
             widened(self.dispersion, quadratic_form(&self.covariance, x)) + self.excess_dispersion
         } else {
             self.dispersion
         };
         Prediction { mean: eta.clamp(-MAX_LN_MEAN, MAX_LN_MEAN).exp(), dispersion }
+    }
+
+    /// Adds a term of which nothing is known but its prior variance.
+    pub(super) fn add_unseen(&mut self, term: OwnTerm, variance: f64) {
+        self.covariance.extend(std::iter::repeat_n(0.0, self.coefficients.len()));
+        self.covariance.push(variance);
+        self.coefficients.push(0.0);
+        self.own_terms.push(term);
+    }
+
+    /// The levels at which the baseline has started again.
+    pub(super) fn new_levels(&self) -> impl Iterator<Item = NewLevel> {
+        let n_shared = self.coefficients.len() - self.own_terms.len();
+        let own = self.own_terms.iter().zip(&self.coefficients[n_shared..]);
+        own.filter_map(|(term, coefficient)| match term {
+            OwnTerm::LevelShift { at } => {
+                Some(NewLevel { at: *at as i64, factor: coefficient.exp() })
+            }
+            OwnTerm::KnownEvent(_) => None,
+        })
     }
 }
 
@@ -99,19 +135,32 @@ pub(super) struct Counts {
     pub observed: Vec<f64>,
     /// 1 where observed and allowed.
     pub allowed: Vec<f64>,
+    /// Log exposure of every step, over that of `ln_exposure`; empty without an exposure.
+    pub offset: Vec<f64>,
+    /// Mean log exposure of the steps that a fit may use; 0 without an exposure.
+    pub ln_exposure: f64,
+    /// Share of steps that report nothing by habit; their zeros are not allowed.
+    pub zero_share: f64,
     /// First and one past the last step with an observation.
     pub span: std::ops::Range<usize>,
 }
 
 impl Counts {
-    /// Takes over `values` (NaN = missing; negative or infinite = not a count, so missing too).
-    pub fn fill(&mut self, values: impl Iterator<Item = f64>, allows: impl Fn(usize) -> bool) {
-        for cells in [&mut self.values, &mut self.observed, &mut self.allowed] {
+    /// Takes over `values` (NaN = missing; negative or infinite = not a count, so missing too). With
+    /// an exposure, a step without a positive one is missing as well.
+    pub fn fill(
+        &mut self,
+        values: impl Iterator<Item = f64>,
+        exposure: Option<ArrayView1<'_, f64>>,
+        allows: impl Fn(usize) -> bool,
+    ) {
+        for cells in [&mut self.values, &mut self.observed, &mut self.allowed, &mut self.offset] {
             cells.clear();
         }
         let (mut first, mut end) = (usize::MAX, 0);
         for (t, y) in values.enumerate() {
-            let observed = is_count(y);
+            let exposed = exposure.is_none_or(|exposure| is_exposure(exposure[t]));
+            let observed = is_count(y) && exposed;
             let one_if = |holds: bool| f64::from(u8::from(holds));
             self.values.push(if observed { y.round() } else { 0.0 });
             self.observed.push(one_if(observed));
@@ -122,6 +171,24 @@ impl Counts {
             }
         }
         self.span = first.min(end)..end;
+        self.ln_exposure = 0.0;
+        if let Some(exposure) = exposure {
+            self.fill_offset(exposure);
+        }
+        self.zero_share = zeros::habit(&self.values, &self.allowed);
+        if self.zero_share > 0.0 {
+            for (allowed, y) in self.allowed.iter_mut().zip(&self.values) {
+                *allowed *= f64::from(u8::from(*y > 0.0));
+            }
+        }
+    }
+
+    fn fill_offset(&mut self, exposure: ArrayView1<'_, f64>) {
+        let used = || exposure.iter().zip(&self.allowed).filter(|(_, allowed)| **allowed > 0.0);
+        let n = used().count() as f64;
+        self.ln_exposure = used().map(|(e, _)| e.ln()).sum::<f64>() / n.max(1.0);
+        let offset = |e: &f64| if is_exposure(*e) { e.ln() - self.ln_exposure } else { 0.0 };
+        self.offset = exposure.iter().map(offset).collect();
     }
 
     /// Number of steps that a fit may use.
@@ -142,16 +209,28 @@ impl Counts {
     }
 }
 
+#[allow(clippy::trivially_copy_pass_by_ref)]
+fn is_zero(value: &f64) -> bool {
+    *value == 0.0
+}
+
 /// True for what the model takes: finite and not negative.
 pub(super) fn is_count(y: f64) -> bool {
     y.is_finite() && y >= 0.0
+}
+
+/// True for an exposure that a rate can be taken of.
+pub(super) fn is_exposure(exposure: f64) -> bool {
+    exposure.is_finite() && exposure > 0.0
 }
 
 /// Fits series of one design.
 #[derive(Debug)]
 pub(super) struct Fitter<'a> {
     pub params: &'a Nb2Params,
-    pub fourier_k: usize,
+    pub terms: Terms,
+    /// The last columns of the design.
+    pub own: &'a OwnTerms,
     pub design: &'a Design,
     pub prior: &'a Prior,
     pub regimes: &'a Regimes,
@@ -215,7 +294,7 @@ impl Fitter<'_> {
             round += 1;
             start = estimate;
         };
-        self.regression().predict(&estimate, &mut room.work);
+        self.regression().predict(&estimate, &counts.offset, &mut room.work);
         let covariance = self
             .regression()
             .covariance(data(counts, &room.used), estimate.dispersion, &mut room.work)?
@@ -230,10 +309,14 @@ impl Fitter<'_> {
                 self.find_regimes(counts, room);
             }
         }
-        self.regression().predict(&estimate, &mut room.work);
+        self.regression().predict(&estimate, &counts.offset, &mut room.work);
         let Estimate { beta: coefficients, dispersion } = estimate;
         Ok(Nb2Fit {
-            fourier_k: self.fourier_k,
+            fourier_k: self.terms.fourier_k,
+            trend: self.terms.trend,
+            own_terms: self.own.terms.clone(),
+            ln_exposure: counts.ln_exposure,
+            zero_share: counts.zero_share,
             coefficients,
             dispersion,
             covariance,
@@ -276,19 +359,33 @@ impl Fitter<'_> {
         let alpha = estimate.dispersion;
         if !self.params.parameter_uncertainty {
             for t in block {
-                room.predictions[t] = Prediction { mean: room.work.mean[t], dispersion: alpha };
+                let mean = room.work.mean[t] * self.factor(t, estimate);
+                room.predictions[t] = Prediction { mean, dispersion: alpha };
             }
             return Ok(());
         }
         let covariance = self.regression().covariance(fold, alpha, &mut room.work)?;
         for t in block.clone() {
             self.design.row(t, &mut room.row);
+            let first_own = self.terms.n_columns();
+            for (x, column) in room.row[first_own..].iter_mut().zip(&self.own.predicted) {
+                *x = column[t];
+            }
             room.predictions[t].dispersion = widened(alpha, quadratic_form(covariance, &room.row));
         }
         for t in block {
-            room.predictions[t].mean = room.work.mean[t];
+            room.predictions[t].mean = room.work.mean[t] * self.factor(t, estimate);
         }
         Ok(())
+    }
+
+    /// From the mean that the fit has at step `t` to the one that is predicted there.
+    fn factor(&self, t: usize, estimate: &Estimate) -> f64 {
+        if !self.own.is_late(t) {
+            return 1.0;
+        }
+        let own = estimate.beta[self.terms.n_columns()..].iter().enumerate();
+        own.map(|(j, b)| b * (self.own.predicted[j][t] - self.own.columns[j][t])).sum::<f64>().exp()
     }
 
     /// Takes the steps that more likely than not lie in an event out of `room.used`; false when
@@ -296,7 +393,11 @@ impl Fitter<'_> {
     fn mask_events(&self, counts: &Counts, room: &mut Room) -> bool {
         self.find_regimes(counts, room);
         let least = MIN_USED_SHARE * counts.n_allowed() as f64;
-        let inside = |t: usize| counts.allowed[t] > 0.0 && room.regimes.odds[t].ln_odds > 0.0;
+        // The first steps of a new level are an event to the reader, but the fit has a term for them.
+        let inside = |t: usize| {
+            let odds = room.regimes.odds[t].ln_odds;
+            counts.allowed[t] > 0.0 && odds > 0.0 && !self.own.is_late(t)
+        };
         let mut worst: Vec<usize> = counts.span.clone().filter(|&t| inside(t)).collect();
         worst.sort_by(|a, b| {
             room.regimes.odds[*b].ln_odds.total_cmp(&room.regimes.odds[*a].ln_odds)
@@ -324,7 +425,7 @@ impl Fitter<'_> {
 }
 
 pub(super) fn data<'a>(counts: &'a Counts, used: &'a [f64]) -> Observed<'a> {
-    Observed { counts: &counts.values, used }
+    Observed { counts: &counts.values, used, offset: &counts.offset }
 }
 
 /// Fisher's information on the log dispersion where counts are not tiny; there is a little more.

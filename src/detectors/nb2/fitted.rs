@@ -8,23 +8,24 @@ use serde::{Deserialize, Serialize};
 use super::{
     Nb2Fit,
     design::Terms,
-    evidence::{Steps, Witness},
+    evidence::{Steps, Testimony, Witness},
     fit::Prediction,
     job::{Job, MetricCalibration},
-    params::Nb2Params,
+    params::{KnownEventRule, Nb2Params},
+    prequential::NewLevel,
     regimes::{RegimeRoom, Regimes},
     score::{self, Evidence, Rules},
 };
 use crate::{
     detectors::{
         DetectorError, DetectorName, DetectorState, FitContext, FitMask, FittedDetector, Scores,
-        SeriesFailure,
+        SeriesFailure, SeriesNote,
     },
     panel::{Panel, SeriesKey, Step},
 };
 
 /// Layout of the checkpoint's JSON.
-const VERSION: u32 = 2;
+const VERSION: u32 = 3;
 
 /// What became of one metric of one series.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -84,7 +85,9 @@ struct State {
     origin: i64,
     period_steps: f64,
     centre: f64,
-    trend: bool,
+    /// The metric that counts are taken per unit of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    exposure: Option<String>,
     metrics: Vec<String>,
     /// One per metric; empty when events were not looked for.
     calibrations: Vec<MetricCalibration>,
@@ -102,7 +105,7 @@ impl FittedNb2 {
             origin: calendar.origin(),
             period_steps: job.period,
             centre: job.centre,
-            trend: job.params.trend,
+            exposure: job.params.exposure.clone(),
             metrics: job.metrics.iter().map(name).collect(),
             calibrations: job.calibrations.clone(),
             series,
@@ -127,6 +130,14 @@ impl FittedNb2 {
         let state: State = serde_json::from_value(state.json)
             .map_err(|error| refuse(format!("{error}; train again")))?;
         state.check().map_err(refuse)?;
+        if state.exposure != params.exposure {
+            let name = |of: &Option<String>| of.clone().unwrap_or_else(|| "none".into());
+            return Err(refuse(format!(
+                "it was trained with the exposure {}, the parameters say {}; train again, or set `exposure` back",
+                name(&state.exposure),
+                name(&params.exposure)
+            )));
+        }
         Ok(Self::from_state(params, state))
     }
 
@@ -152,6 +163,32 @@ impl FittedNb2 {
         self.fit_of(key, metric).map(|fit| fit.dispersion)
     }
 
+    pub(super) fn params(&self) -> &Nb2Params {
+        &self.params
+    }
+
+    pub(super) fn rules(&self) -> Rules {
+        self.rules
+    }
+
+    pub(super) fn regimes(&self) -> &Regimes {
+        &self.regimes
+    }
+
+    /// How the odds of the modelled metric at `place` become p-values.
+    pub(super) fn calibration(&self, place: usize) -> Option<&MetricCalibration> {
+        self.state.calibrations.get(place)
+    }
+
+    pub(super) fn models_known_events(&self) -> bool {
+        self.params.known_events == KnownEventRule::Regress
+    }
+
+    /// The series of the training with this key.
+    pub(super) fn series_of(&self, key: &SeriesKey) -> Option<&Nb2Series> {
+        self.index.get(key).map(|&place| &self.state.series[place])
+    }
+
     pub(super) fn failures_of_training(&self) -> Vec<SeriesFailure> {
         let failed = |(series, s): (usize, &Nb2Series)| {
             s.failure().map(|reason| SeriesFailure { series, reason: reason.to_string() })
@@ -159,13 +196,24 @@ impl FittedNb2 {
         self.state.series.iter().enumerate().filter_map(failed).collect()
     }
 
-    fn terms(&self, fourier_k: usize) -> Terms {
-        let State { period_steps, centre, trend, .. } = self.state;
-        Terms { period: period_steps, fourier_k, trend, centre }
+    pub(super) fn notes_of_training(&self, panel: &Panel) -> Vec<SeriesNote> {
+        let of_series = |(series, model): (usize, &Nb2Series)| {
+            let levels = |outcome: &MetricOutcome| match outcome.fit() {
+                Some(fit) => fit.new_levels().collect(),
+                None => Vec::new(),
+            };
+            self.notes(panel, series, &model.metrics.iter().map(levels).collect::<Vec<_>>())
+        };
+        self.state.series.iter().enumerate().flat_map(of_series).collect()
+    }
+
+    pub(super) fn terms(&self, fit: &Nb2Fit) -> Terms {
+        let State { period_steps, centre, .. } = self.state;
+        Terms { period: period_steps, fourier_k: fit.fourier_k, trend: fit.trend, centre }
     }
 
     /// The places in `panel` of the modelled metrics.
-    fn places(&self, panel: &Panel) -> Result<Vec<usize>, DetectorError> {
+    pub(super) fn places(&self, panel: &Panel) -> Result<Vec<usize>, DetectorError> {
         let refuse = |reason| DetectorError::State { detector: DetectorName::Nb2, reason };
         if panel.calendar().step() != self.state.step {
             return Err(refuse(format!(
@@ -182,14 +230,14 @@ impl FittedNb2 {
         self.state.metrics.iter().map(place).collect()
     }
 
-    /// The regressors of every step of `panel`, `[time, column]` flat, per number of harmonics in use.
-    fn regressors(&self, panel: &Panel) -> HashMap<usize, Vec<f64>> {
-        let first = -panel.calendar().offset_of(self.state.origin);
-        let mut by_k = HashMap::new();
+    /// The shared regressors of every step of `panel`, `[time, column]` flat, per shared terms in use.
+    pub(super) fn regressors(&self, panel: &Panel) -> Regressors {
+        let first = self.first_step(panel);
+        let mut by_terms = HashMap::new();
         let fits = self.state.series.iter().flat_map(|s| &s.metrics).filter_map(MetricOutcome::fit);
         for fit in fits {
-            by_k.entry(fit.fourier_k).or_insert_with(|| {
-                let terms = self.terms(fit.fourier_k);
+            by_terms.entry((fit.fourier_k, fit.trend)).or_insert_with(|| {
+                let terms = self.terms(fit);
                 let mut rows = vec![0.0; panel.n_times() * terms.n_columns()];
                 for (t, row) in rows.chunks_mut(terms.n_columns()).enumerate() {
                     terms.row(first as f64 + t as f64, row);
@@ -197,7 +245,41 @@ impl FittedNb2 {
                 rows
             });
         }
-        by_k
+        by_terms
+    }
+
+    /// The step of the models' time at which `panel` starts.
+    pub(super) fn first_step(&self, panel: &Panel) -> i64 {
+        -panel.calendar().offset_of(self.state.origin)
+    }
+}
+
+/// The shared regressors by harmonics and trend.
+pub(super) type Regressors = HashMap<(usize, bool), Vec<f64>>;
+
+/// One series of a later panel.
+#[derive(Clone, Copy)]
+pub(super) struct Later<'a> {
+    pub panel: &'a Panel,
+    pub mask: &'a FitMask,
+    pub context: &'a FitContext,
+    pub series: usize,
+    /// Places of the modelled metrics, and of the exposure.
+    pub places: &'a [usize],
+    pub exposure: Option<usize>,
+}
+
+impl<'a> Later<'a> {
+    /// The steps of the modelled metric at `place`.
+    pub fn steps(&self, place: usize, fit: &Nb2Fit, regressors: &'a Regressors) -> Steps<'a> {
+        Steps {
+            values: self.panel.metric(self.series, self.places[place]),
+            exposure: self.exposure.map(|exposure| self.panel.metric(self.series, exposure)),
+            regressors: &regressors[&(fit.fourier_k, fit.trend)],
+            mask: self.mask,
+            known: &self.context.known_events,
+            series: self.series,
+        }
     }
 }
 
@@ -205,33 +287,61 @@ impl FittedNb2 {
     /// What is known about the steps of one series, per modelled metric.
     fn evidence(
         &self,
-        (panel, mask, series): (&Panel, &FitMask, usize),
-        places: &[usize],
+        of: Later<'_>,
         model: &Nb2Series,
-        (regressors, room): (&HashMap<usize, Vec<f64>>, &mut RegimeRoom),
-    ) -> Vec<Vec<Evidence>> {
+        regressors: &Regressors,
+        room: &mut RegimeRoom,
+    ) -> Vec<Testimony> {
+        let panel = of.panel;
         let nothing = Evidence {
             prediction: Prediction::NONE,
+            zero_share: 0.0,
             regime: None,
             direction: self.params.direction,
             event_share: self.params.event_share,
         };
-        let of_metric = |(place, (&metric, outcome)): (usize, (&usize, &MetricOutcome))| {
-            let Some(fit) = outcome.fit() else { return vec![nothing; panel.n_times()] };
-            let witness = Witness {
-                params: &self.params,
-                regimes: &self.regimes,
-                calibration: self.state.calibrations.get(place),
-                first: -panel.calendar().offset_of(self.state.origin),
+        let of_metric = |(place, outcome): (usize, &MetricOutcome)| {
+            let Some(fit) = outcome.fit() else {
+                return Testimony { evidence: vec![nothing; panel.n_times()], new_levels: vec![] };
             };
-            let steps = Steps {
-                values: panel.metric(series, metric),
-                regressors: &regressors[&fit.fourier_k],
-                normal: &|t| mask.allows(series, t),
-            };
-            witness.testify(fit, self.terms(fit.fourier_k), &steps, room)
+            let steps = of.steps(place, fit, regressors);
+            self.witness(place, panel).testify(fit, self.terms(fit), &steps, room)
         };
-        places.iter().zip(&model.metrics).enumerate().map(of_metric).collect()
+        model.metrics.iter().enumerate().map(of_metric).collect()
+    }
+
+    /// What the series of the modelled metric at `place` share.
+    pub(super) fn witness(&self, place: usize, panel: &Panel) -> Witness<'_> {
+        Witness {
+            params: &self.params,
+            regimes: &self.regimes,
+            calibration: self.calibration(place),
+            first: self.first_step(panel),
+        }
+    }
+
+    /// What a reader must know of the levels of the series at `series` of a panel.
+    pub(super) fn notes(
+        &self,
+        panel: &Panel,
+        series: usize,
+        levels: &[Vec<NewLevel>],
+    ) -> Vec<SeriesNote> {
+        let first = self.first_step(panel);
+        let note = |(place, level): (usize, &NewLevel)| SeriesNote {
+            series,
+            time: usize::try_from(level.at - first).ok(),
+            text: format!(
+                "{}: the level moved by a factor of {:.2} and stayed for {} steps; the baseline starts again there",
+                self.state.metrics[place], level.factor, self.params.shift_steps
+            ),
+        };
+        levels
+            .iter()
+            .enumerate()
+            .flat_map(|(place, levels)| levels.iter().map(move |level| (place, level)))
+            .map(note)
+            .collect()
     }
 }
 
@@ -245,33 +355,35 @@ impl FittedDetector for FittedNb2 {
         context: &FitContext,
     ) -> Result<Scores, DetectorError> {
         let places = self.places(panel)?;
+        let exposure = self.params.exposure_in(panel)?;
         let regressors = self.regressors(panel);
         let mut scores = Scores::empty(DetectorName::Nb2, panel);
         score::prepare(&mut scores, panel.n_metrics());
-        let failures: Result<Vec<Option<String>>, DetectorError> =
+        let answers: Result<Vec<Answer>, DetectorError> =
             score::rows(&mut scores, panel.n_metrics())
                 .into_par_iter()
                 .enumerate()
                 .map_init(RegimeRoom::default, |room, (series, mut row)| {
                     context.check_cancelled()?;
-                    let Some(&known) = self.index.get(&panel.keys()[series]) else {
-                        return Ok(Some("not seen in training; train again to cover it".into()));
+                    let Some(model) = self.series_of(&panel.keys()[series]) else {
+                        return Ok(Answer::failed("not seen in training; train again to cover it"));
                     };
-                    let model = &self.state.series[known];
-                    let evidence =
-                        self.evidence((panel, mask, series), &places, model, (&regressors, room));
+                    let of = Later { panel, mask, context, series, places: &places, exposure };
+                    let found = self.evidence(of, model, &regressors, room);
                     row.fill(panel.series(series), &places, self.rules, |t, metric| {
                         let place = places.iter().position(|p| *p == metric).unwrap_or(0);
-                        evidence[place][t]
+                        found[place].evidence[t]
                     });
-                    Ok(model.failure().map(str::to_string))
+                    let levels: Vec<_> = found.into_iter().map(|of| of.new_levels).collect();
+                    let notes = self.notes(panel, series, &levels);
+                    Ok(Answer { failure: model.failure().map(str::to_string), notes })
                 })
                 .collect();
-        scores.failures = failures?
-            .into_iter()
-            .enumerate()
-            .filter_map(|(series, reason)| reason.map(|reason| SeriesFailure { series, reason }))
-            .collect();
+        for (series, answer) in answers?.into_iter().enumerate() {
+            let failure = answer.failure.map(|reason| SeriesFailure { series, reason });
+            scores.failures.extend(failure);
+            scores.notes.extend(answer.notes);
+        }
         Ok(scores)
     }
 
@@ -285,6 +397,18 @@ impl FittedDetector for FittedNb2 {
 
     fn as_any(&self) -> &dyn Any {
         self
+    }
+}
+
+/// What one series has to say beside its scores.
+struct Answer {
+    failure: Option<String>,
+    notes: Vec<SeriesNote>,
+}
+
+impl Answer {
+    fn failed(reason: &str) -> Self {
+        Self { failure: Some(reason.to_string()), notes: Vec::new() }
     }
 }
 
@@ -321,12 +445,14 @@ impl State {
     }
 
     fn is_sound(&self, fit: &Nb2Fit) -> bool {
-        let n = 1 + 2 * fit.fourier_k + usize::from(self.trend);
+        let n = 1 + 2 * fit.fourier_k + usize::from(fit.trend) + fit.own_terms.len();
         let numbers = fit.coefficients.iter().chain(&fit.covariance);
         fit.fourier_k <= 6
             && fit.coefficients.len() == n
             && fit.covariance.len() == n * (n + 1) / 2
             && numbers.into_iter().all(|v| v.is_finite())
+            && fit.ln_exposure.is_finite()
+            && (0.0..1.0).contains(&fit.zero_share)
             && fit.dispersion >= 0.0
             && fit.dispersion.is_finite()
             && fit.excess_dispersion >= 0.0

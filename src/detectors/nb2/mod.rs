@@ -20,6 +20,17 @@
 //! 5. *One step ahead* (`prequential.rs`): what follows the training is predicted step by step by a
 //!    fit that moves along, and judged without any later step.
 //!
+//! # What moves the baseline
+//! - *How many terms* (`selection.rs`): harmonics, and if asked for the trend, by Akaike's criterion over
+//!   the keys of a pair.
+//! - *Exposure*: the log of another metric as an offset, so that rates are compared and not counts.
+//! - *Known events* (`terms.rs`): a term for each kind, ridge-penalised. A kind that was seen once explains
+//!   a part of its step and widens the interval; one that comes every year is expected.
+//! - *New levels* (`shifts.rs`, `prequential.rs`): steps of the log mean that stay.
+//! - *Steps that report nothing by habit* (`zeros.rs`): single zeros in many places are no drops.
+//!
+//! [`Nb2Stream`] does the fifth step for one new count at a time.
+//!
 //! # Measured
 //! `benches/weekly_quality.rs` has the data (weekly counts by the rules of the project's generator,
 //! one event a key-year; labels keep events that nobody can see) and prints these figures; what was
@@ -57,18 +68,27 @@ mod evidence;
 mod exceedances;
 mod fit;
 mod fitted;
+mod infinite;
 mod job;
 mod model;
+mod online;
 mod params;
 mod pooling;
 mod prequential;
 mod regimes;
 mod score;
+mod selection;
+mod shifts;
+mod simulate;
+mod terms;
+mod zeros;
 
 pub use fit::Nb2Fit;
 pub use fitted::{FittedNb2, MetricOutcome, Nb2Series};
-pub use params::{Dispersion, Nb2Params, Scoring};
+pub use online::{Nb2Step, Nb2Stream, Nb2Update};
+pub use params::{Dispersion, KnownEventRule, Nb2Params, OnShift, Scoring};
 pub use regimes::Direction;
+pub use terms::{FourierK, OwnTerm, Trend};
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -82,7 +102,7 @@ use self::{
 use crate::{
     detectors::{
         Detector, DetectorError, DetectorName, DetectorState, FitContext, FitMask, FittedDetector,
-        Scores, ScoringPlan,
+        Scores, ScoringPlan, SeriesNote,
     },
     math::random::stream,
     panel::{MetricKind, Panel},
@@ -128,10 +148,8 @@ impl Nb2 {
         context: &FitContext,
         scores: Option<&mut Scores>,
     ) -> Result<FittedNb2, DetectorError> {
-        let mut job = Job::new(&self.params, panel, mask)?;
-        if self.params.pooling {
-            job.pools = self.pools(&job, context)?;
-        }
+        let mut job = Job::new(&self.params, panel, mask, &context.known_events)?;
+        self.ask_keys(&mut job, context)?;
         if self.params.event_scan {
             job.calibrations = (0..job.metrics.len())
                 .map(|place| self.calibration(&job, place, context))
@@ -145,17 +163,31 @@ impl Nb2 {
         Ok(FittedNb2::new(&job, series))
     }
 
-    /// What the keys of each pair know about each other, per count metric.
-    fn pools(&self, job: &Job<'_>, context: &FitContext) -> Result<Vec<MetricPool>, DetectorError> {
-        let pairs = pooling::pairs(job.panel);
+    /// What the keys of each pair know about each other, per count metric: which terms they need,
+    /// and where their coefficients lie.
+    fn ask_keys(&self, job: &mut Job<'_>, context: &FitContext) -> Result<(), DetectorError> {
+        let open = job.open();
+        if open.is_none() && !self.params.pooling {
+            return Ok(());
+        }
+        let groups = if self.params.pooling {
+            pooling::pairs(job.panel)
+        } else {
+            (0..job.panel.n_series()).collect()
+        };
         let rows = vec![(); job.panel.n_series()];
         let keys: Vec<Vec<KeyEstimate>> =
             each(job, "NB2: pooling", context, rows, |rooms, s, ()| job.estimates(s, rooms))?;
-        let pool = |place: usize| {
+        for place in 0..job.metrics.len() {
             let own: Vec<KeyEstimate> = keys.iter().map(|key| key[place].clone()).collect();
-            MetricPool { pool: Pool::new(pairs.clone(), &own), keys: own }
-        };
-        Ok((0..job.metrics.len()).map(pool).collect())
+            if let Some(open) = open {
+                job.choices.push(selection::choose(&groups, &own, open));
+            }
+            if self.params.pooling {
+                job.pools.push(MetricPool { pool: Pool::new(groups.clone(), &own), keys: own });
+            }
+        }
+        Ok(())
     }
 
     /// The p-values of one metric's odds, by simulation.
@@ -222,6 +254,10 @@ impl Detector for Nb2 {
         DetectorName::Nb2
     }
 
+    fn models_known_events(&self) -> bool {
+        self.params.known_events == KnownEventRule::Regress
+    }
+
     fn fit(
         &self,
         panel: &Panel,
@@ -253,11 +289,17 @@ impl Detector for Nb2 {
         score::prepare(&mut scores, panel.n_metrics());
         let fitted = self.run(panel, mask, context, Some(&mut scores))?;
         scores.failures = fitted.failures_of_training();
+        scores.notes = fitted.notes_of_training(panel);
         if self.params.scoring == Scoring::Prequential && self.params.newest_steps > 0 {
             let newest = self.newest_one_step_ahead(panel, mask, context)?;
-            for (series, from) in self.newest(panel).into_iter().enumerate() {
+            let from = self.newest(panel);
+            for (series, &from) in from.iter().enumerate() {
                 scores.take_series_from(&newest, series, from);
             }
+            // A new level among them is known once it has lasted, not before.
+            let is_new = |note: &SeriesNote| note.time.is_some_and(|t| t >= from[note.series]);
+            scores.notes.retain(|note| !is_new(note));
+            scores.notes.extend(newest.notes.into_iter().filter(is_new));
         }
         Ok((Box::new(fitted), scores))
     }

@@ -59,7 +59,7 @@ impl Prior {
     }
 
     /// Adds the derivative of the log density by the coefficients.
-    fn add_score(&self, beta: &[f64], out: &mut [f64]) {
+    pub fn add_score(&self, beta: &[f64], out: &mut [f64]) {
         for i in 0..beta.len() {
             for j in 0..=i {
                 let precision = self.precision[diagonal(i) - i + j];
@@ -112,7 +112,7 @@ pub enum Dispersion {
 }
 
 /// One series and the room that its fits work in.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Workspace {
     /// The means of the last fit or refinement, at every step.
     pub mean: Vec<f64>,
@@ -175,6 +175,8 @@ pub(super) enum FitFailure {
 pub(super) struct Observed<'a> {
     pub counts: &'a [f64],
     pub used: &'a [f64],
+    /// Log exposure of each step, added to the linear predictor; empty = none.
+    pub offset: &'a [f64],
 }
 
 /// A regression problem: everything but the data.
@@ -188,18 +190,19 @@ pub(super) struct Regression<'a> {
 impl Regression<'_> {
     /// A start: the mean count, no season, no trend, dispersion by moments.
     pub fn start(&self, data: Observed<'_>) -> Estimate {
-        let n: f64 = data.used.iter().sum();
+        let exposure = |t: usize| data.offset.get(t).map_or(1.0, |offset| offset.exp());
+        let n: f64 = data.used.iter().enumerate().map(|(t, w)| w * exposure(t)).sum();
         let total = dot(data.counts, data.used);
-        let mean = (total + 0.5) / n.max(1.0);
-        let excess: f64 = data
-            .counts
-            .iter()
-            .zip(data.used)
-            .map(|(y, w)| w * ((y - mean).powi(2) - y))
-            .sum::<f64>();
+        let rate = (total + 0.5) / if data.offset.is_empty() { n.max(1.0) } else { n.max(1e-9) };
+        let (mut excess, mut square) = (0.0, 0.0);
+        for (t, (y, w)) in data.counts.iter().zip(data.used).enumerate() {
+            let mean = rate * exposure(t);
+            excess += w * ((y - mean).powi(2) - y);
+            square += w * mean * mean;
+        }
         let mut beta = vec![0.0; self.design.n_columns];
-        beta[0] = mean.ln();
-        Estimate { beta, dispersion: (excess / (n * mean * mean)).clamp(0.0, 5.0) }
+        beta[0] = rate.ln();
+        Estimate { beta, dispersion: (excess / square.max(1e-300)).clamp(0.0, 5.0) }
     }
 
     /// The joint optimum, from `start`. `work` then holds its means.
@@ -215,7 +218,7 @@ impl Regression<'_> {
     ) -> Result<Estimate, FitFailure> {
         let mut estimate = start;
         work.exceedances.fill(data.counts, data.used);
-        self.predict(&estimate, work);
+        self.predict(&estimate, data.offset, work);
         for round in 0..MAX_ROUNDS {
             let pace = if round < CAREFUL_FROM { Pace::Newton } else { Pace::Careful };
             let moved = self.step_beta(data, &mut estimate, pace, work)?;
@@ -244,7 +247,7 @@ impl Regression<'_> {
         work: &mut Workspace,
     ) -> Result<(), FitFailure> {
         work.exceedances.fill(data.counts, data.used);
-        self.predict(estimate, work);
+        self.predict(estimate, data.offset, work);
         for step in 0..steps {
             if step > 0 {
                 estimate.dispersion =
@@ -256,8 +259,12 @@ impl Regression<'_> {
     }
 
     /// Fills `work.mean`.
-    pub fn predict(&self, estimate: &Estimate, work: &mut Workspace) {
-        work.eta.fill(0.0);
+    pub fn predict(&self, estimate: &Estimate, offset: &[f64], work: &mut Workspace) {
+        if offset.is_empty() {
+            work.eta.fill(0.0);
+        } else {
+            work.eta.copy_from_slice(offset);
+        }
         for (j, &b) in estimate.beta.iter().enumerate() {
             for (eta, x) in work.eta.iter_mut().zip(self.design.column(j)) {
                 *eta += b * x;
@@ -309,7 +316,7 @@ impl Regression<'_> {
         for (b, step) in estimate.beta.iter_mut().zip(&work.step) {
             *b += scale * step;
         }
-        self.predict(estimate, work);
+        self.predict(estimate, data.offset, work);
         Ok(change)
     }
 

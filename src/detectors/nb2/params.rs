@@ -2,11 +2,18 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::{
+    detectors::{DetectorError, DetectorName},
+    panel::Panel,
+};
+
 pub use super::model::Dispersion;
 use super::{
     design::Terms,
+    infinite,
     prequential::Moving,
     regimes::{Direction, Regimes},
+    terms::{FourierK, Trend},
 };
 
 /// Which fit scores a point of the history.
@@ -22,6 +29,26 @@ pub enum Scoring {
     InSample,
 }
 
+/// What becomes of the steps that a known event covers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum KnownEventRule {
+    /// They are kept out of the fit.
+    Mask,
+    /// They are fitted, with a term of the log mean for each kind of event.
+    Regress,
+}
+
+/// What becomes of the baseline when the level of a series has moved and stays there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OnShift {
+    /// It stays, and moves on as fast as `half_life_steps` lets it.
+    Keep,
+    /// It starts again at the new level once that has lasted `shift_steps`.
+    Rebase,
+}
+
 /// One parameter that is out of its range.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Finding {
@@ -34,8 +61,13 @@ pub(super) struct Finding {
 ///
 /// | name | default | purpose | range |
 /// |---|---|---|---|
-/// | `fourier_k` | by history | harmonics of the season; without it 0 under 3/4 of a period of history, 1 under two periods, else 2 | 0-6 |
-/// | `trend` | `true` | a linear trend of the log mean | |
+/// | `fourier_k` | `"auto"` | harmonics of the season; `"auto"`: see [`FourierK`] | 0-6 |
+/// | `trend` | `true` | a linear trend of the log mean; `"auto"`: see [`Trend`] | |
+/// | `exposure` | none | a metric of the panel, visitors or open hours say, that the counts are taken per unit of: its log is an offset of the log mean; a step where it is missing or not above 0 is not scored | |
+/// | `known_events` | `"mask"` | what becomes of the steps that a known event covers: see [`KnownEventRule`] | |
+/// | `known_event_sd` | 0.5 | under `"regress"`: prior standard deviation of an event's effect on the log mean, so that one that was seen once does not explain all that it was seen with | above 0 |
+/// | `on_shift` | `"keep"` | what becomes of the baseline when the level has moved and stays there: see [`OnShift`] | |
+/// | `shift_steps` | 8 | under `"rebase"`: how many steps a new level has to last | 4-26 |
 /// | `period_steps` | a year | steps per season, 52.18 for weeks | above 2 |
 /// | `interval_level` | 0.99 | level of the prediction interval | 0.5 to below 1 |
 /// | `dispersion` | `"cox_reid"` | how the dispersion is estimated; `"ml"` is biased low on a year of weeks | |
@@ -69,15 +101,22 @@ pub(super) struct Finding {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Nb2Params {
+    pub fourier_k: FourierK,
+    pub trend: Trend,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub fourier_k: Option<usize>,
-    pub trend: bool,
+    pub exposure: Option<String>,
+    pub known_events: KnownEventRule,
+    pub known_event_sd: f64,
+    pub on_shift: OnShift,
+    pub shift_steps: usize,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub period_steps: Option<f64>,
     pub interval_level: f64,
     pub dispersion: Dispersion,
     pub parameter_uncertainty: bool,
+    #[serde(with = "infinite")]
     pub season_sd: f64,
+    #[serde(with = "infinite")]
     pub trend_sd: f64,
     pub pooling: bool,
     pub event_scan: bool,
@@ -86,7 +125,7 @@ pub struct Nb2Params {
     pub direction: Direction,
     pub scoring: Scoring,
     pub newest_steps: usize,
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none", with = "infinite::option")]
     pub half_life_steps: Option<f64>,
     pub block_steps: usize,
     pub guard_steps: usize,
@@ -100,8 +139,13 @@ pub struct Nb2Params {
 impl Default for Nb2Params {
     fn default() -> Self {
         Self {
-            fourier_k: None,
-            trend: true,
+            fourier_k: FourierK::Auto,
+            trend: Trend::Fixed(true),
+            exposure: None,
+            known_events: KnownEventRule::Mask,
+            known_event_sd: 0.5,
+            on_shift: OnShift::Keep,
+            shift_steps: 8,
             period_steps: None,
             interval_level: 0.99,
             dispersion: Dispersion::CoxReid,
@@ -139,7 +183,8 @@ impl Nb2Params {
     /// Everything that is wrong.
     pub(super) fn findings(&self) -> Vec<Finding> {
         let period = self.period_steps.unwrap_or(52.18);
-        let k = self.fourier_k.unwrap_or(0);
+        let k = if let FourierK::Fixed(k) = self.fourier_k { k } else { 0 };
+        let (event_sd, shift) = (self.known_event_sd, self.shift_steps);
         let level = self.interval_level;
         let (events, share) = (self.events_per_period, self.event_share);
         let case_steps = self.min_cases_steps as f64;
@@ -149,6 +194,9 @@ impl Nb2Params {
             (period > 2.0 && period.is_finite(), "period_steps", period, "above 2"),
             ((0.5..1.0).contains(&level), "interval_level", level, "at least 0.5 and below 1"),
             (self.season_sd > 0.0, "season_sd", self.season_sd, "above 0 (inf for no prior)"),
+            // Without a prior, an event that was seen once would explain all of its step.
+            (event_sd > 0.0 && event_sd.is_finite(), "known_event_sd", event_sd, "above 0"),
+            ((4..=26).contains(&shift), "shift_steps", shift as f64, "from 4 to 26"),
             (self.trend_sd > 0.0, "trend_sd", self.trend_sd, "above 0 (inf for no prior)"),
             (share > 0.0 && share < 1.0, "event_share", share, "above 0 and below 1"),
             (events > 0.0 && events <= 12.0, "events_per_period", events, "above 0, at most 12"),
@@ -167,6 +215,21 @@ impl Nb2Params {
             .collect()
     }
 
+    /// The place in `panel` of the metric that `exposure` names.
+    ///
+    /// # Errors
+    /// When the panel has no such metric.
+    pub(super) fn exposure_in(&self, panel: &Panel) -> Result<Option<usize>, DetectorError> {
+        let Some(name) = &self.exposure else { return Ok(None) };
+        let wrong = || DetectorError::Parameter {
+            detector: DetectorName::Nb2,
+            parameter: "exposure",
+            value: format!("\"{name}\""),
+            expected: "the name of a metric of the panel ([panel] metrics)",
+        };
+        panel.find_metric(name).map(Some).ok_or_else(wrong)
+    }
+
     /// The regimes that events are looked for with, `period` steps a season.
     pub(super) fn regimes(&self, period: f64) -> Regimes {
         Regimes::new(self.events_per_period / period, self.direction)
@@ -181,24 +244,40 @@ impl Nb2Params {
             dispersion: self.dispersion,
             uncertain: self.parameter_uncertainty,
             keep: 0.5f64.powf(1.0 / half_life),
+            lasting: self.rebases().then_some(self.shift_steps),
         }
     }
 
-    /// Harmonics for a history of so many steps.
+    /// True when a level that has moved starts the baseline again.
+    pub(super) fn rebases(&self) -> bool {
+        self.on_shift == OnShift::Rebase
+    }
+
+    /// Harmonics that a history of so many steps bears.
     pub(super) fn harmonics(&self, history_steps: usize, period: f64) -> usize {
-        self.fourier_k.unwrap_or_else(|| {
-            // Rounded to a hundredth of a period, so that 39 and 104 weeks count as 3/4 and 2 of
-            // 52.18; and never so many that the shortest wave has under four steps.
-            let periods = (history_steps as f64 / period * 100.0).round() / 100.0;
-            let wanted = if periods < 0.75 {
-                0
-            } else if periods < 1.99 {
-                1
-            } else {
-                2
-            };
-            wanted.min((period / 4.0) as usize)
-        })
+        if let FourierK::Fixed(k) = self.fourier_k {
+            return k;
+        }
+        // Rounded to a hundredth of a period, so that 39 and 104 weeks count as 3/4 and 2 of
+        // 52.18; and never so many that the shortest wave has under four steps.
+        let periods = (history_steps as f64 / period * 100.0).round() / 100.0;
+        let wanted = if periods < 0.75 {
+            0
+        } else if periods < 1.99 {
+            1
+        } else {
+            2
+        };
+        wanted.min((period / 4.0) as usize)
+    }
+
+    /// Whether a fit may have a trend, and whether it may do without one.
+    pub(super) fn trends(&self) -> &'static [bool] {
+        match self.trend {
+            Trend::Auto => &[true, false],
+            Trend::Fixed(true) => &[true],
+            Trend::Fixed(false) => &[false],
+        }
     }
 }
 
@@ -215,13 +294,17 @@ mod tests {
             let keys: Vec<String> = params.check().into_iter().map(|(key, _)| key).collect();
             assert_eq!(keys, [key]);
         };
-        wrong(|p| p.fourier_k = Some(7), "fourier_k");
+        wrong(|p| p.fourier_k = FourierK::Fixed(7), "fourier_k");
         wrong(|p| p.period_steps = Some(2.0), "period_steps");
         wrong(|p| p.period_steps = Some(f64::INFINITY), "period_steps");
         wrong(|p| p.interval_level = 1.0, "interval_level");
         wrong(|p| p.interval_level = f64::NAN, "interval_level");
         wrong(|p| p.season_sd = f64::NAN, "season_sd");
         wrong(|p| p.trend_sd = 0.0, "trend_sd");
+        wrong(|p| p.known_event_sd = f64::NAN, "known_event_sd");
+        wrong(|p| p.known_event_sd = f64::INFINITY, "known_event_sd");
+        wrong(|p| p.shift_steps = 3, "shift_steps");
+        wrong(|p| p.shift_steps = 27, "shift_steps");
         wrong(|p| p.event_share = 1.0, "event_share");
         wrong(|p| p.event_share = f64::NAN, "event_share");
         wrong(|p| p.events_per_period = 0.0, "events_per_period");
@@ -246,7 +329,9 @@ mod tests {
     #[test]
     fn parameters_come_back_from_toml_and_unknown_keys_are_refused() {
         let params = Nb2Params {
-            fourier_k: Some(2),
+            fourier_k: FourierK::Fixed(2),
+            exposure: Some("visitors".into()),
+            on_shift: OnShift::Rebase,
             season_sd: f64::INFINITY,
             scoring: Scoring::InSample,
             ..Nb2Params::default()
@@ -254,7 +339,26 @@ mod tests {
         let text = toml::to_string(&params).unwrap();
         assert_eq!(toml::from_str::<Nb2Params>(&text).unwrap(), params);
         assert_eq!(toml::from_str::<Nb2Params>("").unwrap(), Nb2Params::default());
+        let plain = toml::from_str::<Nb2Params>("season_sd = inf\ntrend_sd = 1").unwrap();
+        assert_eq!((plain.season_sd, plain.trend_sd), (f64::INFINITY, 1.0));
         assert!(toml::from_str::<Nb2Params>("fourier = 1").is_err());
+    }
+
+    #[test]
+    fn what_is_infinite_comes_back_from_json_too() {
+        let params = Nb2Params {
+            season_sd: f64::INFINITY,
+            trend_sd: f64::INFINITY,
+            half_life_steps: Some(f64::INFINITY),
+            ..Nb2Params::default()
+        };
+        let text = serde_json::to_string(&params).unwrap();
+        assert!(!text.contains("null"), "{text}");
+        assert_eq!(serde_json::from_str::<Nb2Params>(&text).unwrap(), params);
+        let wrong = serde_json::from_str::<Nb2Params>("{\"season_sd\": \"wide\"}").unwrap_err();
+        assert!(wrong.to_string().contains("a number or \"inf\""), "{wrong}");
+        let error = serde_json::from_str::<Nb2Params>("{\"season_sd\": null}");
+        assert!(error.is_err(), "nothing is no number");
     }
 
     #[test]
@@ -265,6 +369,6 @@ mod tests {
             [38, 39, 103, 104, 260].iter().map(|&n| params.harmonics(n, weeks)).collect();
         assert_eq!(found, [0, 1, 1, 2, 2]);
         assert_eq!(params.harmonics(1_000, 5.0), 1);
-        assert_eq!(Nb2Params { fourier_k: Some(3), ..params }.harmonics(10, weeks), 3);
+        assert_eq!(Nb2Params { fourier_k: FourierK::Fixed(3), ..params }.harmonics(10, weeks), 3);
     }
 }

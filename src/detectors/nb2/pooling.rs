@@ -47,9 +47,8 @@ pub(super) struct KeyEstimate {
 impl KeyEstimate {
     /// From a fit under `prior`.
     pub fn new(fit: &Nb2Fit, terms: &Terms, prior: &Prior) -> Self {
-        let n_columns = fit.coefficients.len();
         let mut coefficients = vec![(0.0, 0.0); 1 + 2 * fit.fourier_k];
-        for j in 1..n_columns {
+        for j in 1..terms.n_columns() {
             let variance = fit.covariance[diagonal(j)];
             let precision = prior.precision[diagonal(j)];
             let information = 1.0 / variance - precision;
@@ -259,6 +258,10 @@ mod tests {
         };
         let fit = Nb2Fit {
             fourier_k: 1,
+            trend: true,
+            own_terms: vec![],
+            ln_exposure: 0.0,
+            zero_share: 0.0,
             coefficients: vec![3.0, 0.4, 0.0, 0.1],
             dispersion: 0.2,
             covariance,

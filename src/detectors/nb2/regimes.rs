@@ -287,6 +287,13 @@ impl Regimes {
         room.odds.push(self.odds(next));
     }
 
+    /// Takes the newest step for a normal one, whatever it looked like.
+    pub fn restart(&self, room: &mut RegimeRoom) {
+        self.start(&mut room.next);
+        let newest = room.forward.len().saturating_sub(self.len());
+        room.forward[newest..].copy_from_slice(&room.next);
+    }
+
     /// The odds of the steps from `first` on, given all steps, into `room.revised`.
     pub fn look_back(&self, first: usize, room: &mut RegimeRoom) {
         let width = self.len();
@@ -311,6 +318,16 @@ impl Regimes {
             normalise(&mut room.next);
             self.retreat(&room.next, &mut room.backward);
         }
+    }
+}
+
+impl RegimeRoom {
+    /// Forgets the first `n` steps, of `width` regimes.
+    pub fn drop_front(&mut self, n: usize, width: usize) {
+        let n = n.min(self.odds.len());
+        self.odds.drain(..n);
+        self.likelihood.drain(..n * width);
+        self.forward.drain(..n * width);
     }
 }
 

@@ -5,6 +5,8 @@
 //! tails never underflow, so it keeps rising however far out a count lies. Where several metrics
 //! are counts, the smallest p-value times their number is a valid p-value of them all (Bonferroni).
 
+use std::collections::VecDeque;
+
 use super::{
     fit::{Prediction, is_count},
     params::Nb2Params,
@@ -12,7 +14,10 @@ use super::{
 };
 use crate::{
     detectors::Scores,
-    math::{nb::NegativeBinomial, special::normal_quantile},
+    math::{
+        nb::NegativeBinomial,
+        special::{ln_add_exp, normal_quantile},
+    },
 };
 
 /// The share of the nominal false alarms that is given to the two tests of a cell, its event and its
@@ -58,31 +63,56 @@ impl Rules {
     fn silences(&self, side: i8, (observed, expected): (f64, f64)) -> bool {
         self.min_cases > if side > 0 { observed } else { expected }
     }
+
+    /// Judges the count `y`; `None` where there is no count or no prediction. `recent` holds the
+    /// steps before of the same metric.
+    pub fn judge(&self, y: f64, evidence: Evidence, recent: &mut Recent) -> Option<Verdict> {
+        if !is_count(y) {
+            return None;
+        }
+        let (model, ln_p, direction) = evidence.test(y)?;
+        let (mut lower, upper) = model.interval_at(self.interval.tail, self.interval.z);
+        if evidence.zero_share > self.interval.tail {
+            lower = 0.0;
+        }
+        let expected = model.mean();
+        let cases = recent.push((y, expected), self.min_cases_steps);
+        let ln_p = if self.silences(direction, cases) { 0.0 } else { ln_p };
+        Some(Verdict { expected, lower, upper, ln_p, direction })
+    }
 }
 
-/// Sums of observed and expected counts over the newest steps, per metric.
-#[derive(Debug, Default)]
-struct Recent(Vec<std::collections::VecDeque<(f64, f64)>>);
+/// Observed and expected counts of the newest steps of one metric.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Recent(VecDeque<(f64, f64)>);
 
 impl Recent {
-    fn new(n_metrics: usize) -> Self {
-        Self(vec![std::collections::VecDeque::new(); n_metrics])
-    }
-
-    fn push(&mut self, metric: usize, cell: (f64, f64), steps: usize) -> (f64, f64) {
-        let cells = &mut self.0[metric];
-        cells.push_back(cell);
-        if cells.len() > steps {
-            cells.pop_front();
+    /// The sums, one more step included.
+    fn push(&mut self, cell: (f64, f64), steps: usize) -> (f64, f64) {
+        self.0.push_back(cell);
+        if self.0.len() > steps {
+            self.0.pop_front();
         }
-        cells.iter().fold((0.0, 0.0), |sum, cell| (sum.0 + cell.0, sum.1 + cell.1))
+        self.0.iter().fold((0.0, 0.0), |sum, cell| (sum.0 + cell.0, sum.1 + cell.1))
     }
+}
+
+/// The verdict on one count.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Verdict {
+    pub expected: f64,
+    pub lower: f64,
+    pub upper: f64,
+    pub ln_p: f64,
+    pub direction: i8,
 }
 
 /// What is known about one cell.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Evidence {
     pub prediction: Prediction,
+    /// Share of steps that report nothing by habit.
+    pub zero_share: f64,
     /// From the odds that the step lies in an event: log p-value and side.
     pub regime: Option<(f64, i8)>,
     /// Which deviations count.
@@ -96,14 +126,22 @@ impl Evidence {
     fn test(&self, y: f64) -> Option<(NegativeBinomial, f64, i8)> {
         let Prediction { mean, dispersion } = self.prediction;
         let model = NegativeBinomial::new(mean, dispersion)?;
-        let tails = model.tails(y);
+        let mut tails = model.tails(y);
+        let habit = self.zero_share > 0.0 && y == 0.0;
+        if habit {
+            // Of the counts that are no zeros by habit, each is judged by the model alone.
+            let other = (-self.zero_share).ln_1p() + tails.ln_lower;
+            tails.ln_lower = ln_add_exp(self.zero_share.ln(), other);
+        }
         let (ln_two_sided, side) = tails.ln_two_sided();
         let point = match self.direction {
             Direction::Both => (ln_two_sided, side),
             Direction::AboveExpected => (tails.ln_upper, side),
             Direction::BelowExpected => (tails.ln_lower, side),
         };
-        let Some(regime) = self.regime else { return Some((model, point.0, point.1)) };
+        let Some(regime) = self.regime.filter(|_| !habit) else {
+            return Some((model, point.0, point.1));
+        };
         let share = NOMINAL_SHARE * self.event_share;
         let event = (regime.0 - share.ln(), regime.1);
         let point = (point.0 - (NOMINAL_SHARE - share).ln(), point.1);
@@ -188,23 +226,19 @@ impl Row<'_> {
     ) {
         let n_metrics = observed.ncols();
         let mut tests: Vec<(usize, f64, i8)> = Vec::with_capacity(metrics.len());
-        let mut recent = Recent::new(n_metrics);
-        let Interval { tail, z } = rules.interval;
+        let mut recent = vec![Recent::default(); n_metrics];
         for t in 0..observed.nrows() {
             tests.clear();
             for &metric in metrics {
                 let y = observed[[t, metric]];
-                if !is_count(y) {
+                let found = rules.judge(y, evidence(t, metric), &mut recent[metric]);
+                let Some(Verdict { expected, lower, upper, ln_p, direction }) = found else {
                     continue;
-                }
-                let Some((model, ln_p, direction)) = evidence(t, metric).test(y) else { continue };
-                let (lower, upper) = model.interval_at(tail, z);
+                };
                 let cell = t * n_metrics + metric;
-                self.expected[cell] = model.mean();
+                self.expected[cell] = expected;
                 self.lower[cell] = lower;
                 self.upper[cell] = upper;
-                let cases = recent.push(metric, (y, model.mean()), rules.min_cases_steps);
-                let ln_p = if rules.silences(direction, cases) { 0.0 } else { ln_p };
                 tests.push((metric, ln_p, direction));
             }
             self.combine(t, n_metrics, &tests);

@@ -52,6 +52,7 @@ fn scores(score: Array2<f64>) -> Scores {
         upper: None,
         metric_share: None,
         failures: Vec::new(),
+        notes: Vec::new(),
     }
 }
 

@@ -446,6 +446,7 @@ fn level_summary() -> LevelSummary {
         by_severity: Default::default(),
         by_type: Default::default(),
         fallbacks: Vec::new(),
+        notes: Vec::new(),
         skipped: Default::default(),
         training: None,
         rules: Vec::new(),

@@ -4,7 +4,7 @@ use crate::{
     detectors::{
         Detector, DetectorError, DetectorName, DetectorState, FitContext, FitMask, FittedDetector,
         Scores, ScoringPlan,
-        nb2::{Direction, FittedNb2, Nb2, Nb2Params, Scoring},
+        nb2::{Direction, FittedNb2, FourierK, Nb2, Nb2Params, Scoring, Trend},
     },
     panel::{MetricKind, SeriesKey},
 };
@@ -241,7 +241,7 @@ fn hostile_series_get_finite_answers_or_a_reason() {
         Nb2Params::default(),
         Nb2Params { season_sd: f64::INFINITY, trend_sd: f64::INFINITY, ..Nb2Params::default() },
         Nb2Params {
-            fourier_k: Some(6),
+            fourier_k: FourierK::Fixed(6),
             block_steps: 60,
             guard_steps: 99,
             mask_rounds: 20,
@@ -309,6 +309,29 @@ fn a_fit_that_moves_on_agrees_with_a_fit_on_everything() {
     assert!((ratio - 1.0).abs() < 0.02, "{ratio}");
 }
 
+// Half of the 190 steps that it moves through have left its window by then.
+#[test]
+fn a_fit_that_has_moved_far_still_agrees_with_a_fit_on_everything() {
+    let y: Vec<f64> = (0..5).flat_map(|i| year(60 + i, 25.0)).collect();
+    let panel = counts_panel(&[y]);
+    let never = Nb2Params {
+        half_life_steps: Some(f64::INFINITY),
+        fourier_k: FourierK::Fixed(1),
+        ..Nb2Params::default()
+    };
+    let nb2 = Nb2::new(never).unwrap();
+    let (all, context) = (FitMask::all(&panel), FitContext::new(1));
+    let at_end = |train_len| {
+        let plan = ScoringPlan::Split { train_len };
+        let scores = nb2.fit_score(&panel, &all, plan, &context).unwrap().1;
+        let (lower, upper) = (scores.lower.unwrap(), scores.upper.unwrap());
+        [scores.expected.unwrap()[[0, 259, 0]], lower[[0, 259, 0]], upper[[0, 259, 0]]]
+    };
+    let (long, moved) = (at_end(259), at_end(70));
+    assert!((moved[0] / long[0] - 1.0).abs() < 0.04, "{moved:?} {long:?}");
+    assert!((moved[1] - long[1]).abs() <= 2.0 && (moved[2] - long[2]).abs() <= 5.0);
+}
+
 #[test]
 fn the_newest_steps_of_a_history_are_scored_one_step_ahead_if_asked_for() {
     let y: Vec<f64> = (0..2).flat_map(|i| year(40 + i, 25.0)).collect();
@@ -348,6 +371,28 @@ fn no_alarm_on_fewer_cases_than_asked_for_and_too_sparse_series_say_so() {
     assert!(
         sparse.failures[0].reason.starts_with("too sparse: 5 events in 52 steps, 6 are needed")
     );
+}
+
+#[test]
+fn a_series_that_often_reports_nothing_is_not_blamed_for_it_and_other_drops_still_are() {
+    let mut y: Vec<f64> = (0..2).flat_map(|i| year(70 + i, 60.0)).collect();
+    y.iter_mut().skip(3).step_by(9).for_each(|value| *value = 0.0);
+    (y[50], y[51]) = (3.0, 2.0);
+    let panel = counts_panel(&[y.clone()]);
+    let context = FitContext::new(1);
+    let all = FitMask::all(&panel);
+    for plan in [CROSS, ScoringPlan::Split { train_len: 70 }] {
+        let scores = nb2().fit_score(&panel, &all, plan, &context).unwrap().1;
+        for (t, y) in y.iter().enumerate().filter(|(_, y)| **y == 0.0) {
+            let (score, lower) = (scores.score[[0, t]], scores.lower.as_ref().unwrap()[[0, t, 0]]);
+            assert!(score < 1.0 && lower == 0.0, "{plan:?}, step {t}, count {y}: {score}");
+        }
+        assert!(scores.score[[0, 50]] > 2.0 && scores.direction[[0, 50]] == -1, "{plan:?}");
+    }
+    let steady: Vec<f64> = (0..2).flat_map(|i| year(70 + i, 60.0)).collect();
+    let mut drop = steady;
+    drop[40] = 0.0;
+    assert!(scored(&[drop]).score[[0, 40]] > 3.0);
 }
 
 #[test]
@@ -436,7 +481,8 @@ fn a_weekly_profile_of_hourly_counts_is_learnt_with_its_own_period() {
     let mut rng = stream(5, "nb2 hourly", 0);
     let mut y: Vec<f64> = (0..1_000).map(|t| gamma_poisson(&mut rng, season(t), 0.02)).collect();
     y[700] = 0.0;
-    let params = Nb2Params { period_steps: Some(168.0), trend: false, ..Nb2Params::default() };
+    let params =
+        Nb2Params { period_steps: Some(168.0), trend: Trend::Fixed(false), ..Nb2Params::default() };
     let panel = counts_panel(&[y]);
     let (_, scores) = Nb2::new(params)
         .unwrap()

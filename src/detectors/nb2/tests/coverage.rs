@@ -6,7 +6,7 @@ use rand::RngExt;
 use super::{counts_panel, simulation::gamma_poisson};
 use crate::{
     detectors::{
-        Detector, FitContext, FitMask, Scores, ScoringPlan,
+        Detector, FitContext, FitMask, KnownEvents, Scores, ScoringPlan,
         nb2::{Nb2, Nb2Params, job::Job},
     },
     math::{nb::NegativeBinomial, random::stream},
@@ -40,7 +40,8 @@ fn coverages(weeks: usize) -> Vec<(f64, f64)> {
     let panel = counts_panel(&series);
     let mask = FitMask::all(&panel);
     let params = Nb2Params::default();
-    let job = Job::new(&params, &panel, &mask).unwrap();
+    let known = KnownEvents::default();
+    let job = Job::new(&params, &panel, &mask, &known).unwrap();
     let mut rooms = job.rooms();
     let mut rng = stream(1_000, "nb2 coverage/randomised", 0);
     MEANS
@@ -113,5 +114,6 @@ fn counts_of_other_laws_raise_no_more_false_alarms_than_promised() {
     println!("Poisson {poisson}, NB1 {quasi}, zero-inflated {inflated}");
     assert!(poisson < 0.01, "{poisson}");
     assert!(quasi < 0.01, "{quasi}");
-    assert!(inflated < 0.05, "{inflated}");
+    // Small counts have zeros of their own, which hide the habit.
+    assert!(inflated < 0.013, "{inflated}");
 }

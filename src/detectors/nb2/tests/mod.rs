@@ -1,8 +1,10 @@
 //! Tests of the whole detector; those of one file alone are in that file.
 
+mod baseline;
 mod behaviour;
 mod coverage;
 mod golden;
+mod online;
 mod simulation;
 
 use ndarray::Array3;
