@@ -76,7 +76,7 @@ pub(super) struct Finding {
 /// | `trend_sd` | 0.2 | prior standard deviation of the trend, log change per period; `inf` = none | above 0 |
 /// | `pooling` | `true` | season, trend and dispersion borrow strength from the other keys of the pair (the series that share all id columns but the last) | |
 /// | `event_scan` | `true` | look for events of some length besides single steps; without it each count is tested alone | |
-/// | `event_share` | 0.5 | the part of the false alarms that events of some length may have; the rest is for single counts, which alone see small outbreaks on large steady counts | above 0 and below 1 |
+/// | `event_share` | 0.5 | the part of the false alarms that events of some length may have; the rest is for single counts, which alone see small outbreaks on large steady counts (0.2 suits those) | above 0 and below 1 |
 /// | `events_per_period` | 1 | how many events a series has in a season, about | above 0, at most 12 |
 /// | `direction` | `"both"` | which deviations count: `"above_expected"` and `"below_expected"` test one side, with more power | |
 /// | `scoring` | `"prequential"` | which fit scores what: see [`Scoring`] | |
