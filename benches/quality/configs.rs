@@ -20,8 +20,8 @@ path = "read by the bench"
 [split]
 plan = "split"
 [ensemble]
-members = ["seasonal_profile", "lstm_autoencoder", "zscore", "rolling", "prophet", "isolation_forest", "random_cut_forest", "lof"]
-weights = { rolling = 0, prophet = 0, isolation_forest = 0, random_cut_forest = 0, lof = 0 }
+members = ["seasonal_profile", "lstm_autoencoder", "subsequence_pca", "zscore", "spectral_residual", "change_points", "prophet", "isolation_forest", "random_cut_forest", "lof", "rolling"]
+weights = { zscore = 0, spectral_residual = 0, change_points = 0, prophet = 0, isolation_forest = 0, random_cut_forest = 0, lof = 0, rolling = 0 }
 [decision]
 level = 0.99
 [lstm_autoencoder]
@@ -39,8 +39,8 @@ path = "read by the bench"
 [split]
 plan = "split"
 [ensemble]
-members = ["seasonal_profile", "lstm_autoencoder", "zscore", "isolation_forest", "random_cut_forest", "lof"]
-weights = { isolation_forest = 0, random_cut_forest = 0, lof = 0 }
+members = ["seasonal_profile", "lstm_autoencoder", "subsequence_pca", "zscore", "spectral_residual", "change_points", "isolation_forest", "random_cut_forest", "lof"]
+weights = { zscore = 0, spectral_residual = 0, change_points = 0, isolation_forest = 0, random_cut_forest = 0, lof = 0 }
 [decision]
 level = 0.99
 [lstm_autoencoder]
@@ -58,8 +58,8 @@ path = "read by the bench"
 [split]
 plan = "split"
 [ensemble]
-members = ["nb2", "seasonal_profile", "lstm_autoencoder", "zscore", "rolling"]
-weights = { nb2 = 8, seasonal_profile = 2, zscore = 0, rolling = 0 }
+members = ["nb2", "seasonal_profile", "lstm_autoencoder", "zscore", "change_points", "rolling"]
+weights = { nb2 = 8, seasonal_profile = 2, zscore = 0, change_points = 0, rolling = 0 }
 [ensemble.combination]
 strategy = "average"
 [decision]
