@@ -11,6 +11,7 @@ use ndarray::Array2;
 
 use super::{
     PipelineError,
+    inject::changed_metrics,
     level::{Build, LevelRun, score_level_with},
 };
 use crate::{
@@ -50,7 +51,8 @@ pub fn test(
     context: &FitContext,
 ) -> Result<Admission, PipelineError> {
     let name = &level.panel.level().name;
-    let shown = shown(level)?;
+    let changed = changed_metrics(config, &level.panel, &[]);
+    let shown = shown(level, &changed)?;
     let mut admission = Admission::default();
     if shown.cells.len() < FEWEST {
         admission.untested.push(format!(
@@ -58,7 +60,7 @@ pub fn test(
         ));
         return Ok(admission);
     }
-    let usual = Usual::new(&shown.panel, &shown.expected, &[])
+    let usual = Usual::new(&shown.panel, &shown.expected, &changed)
         .map_err(|metric| PipelineError::Other(format!("level {name}: no metric `{metric}`")))?;
     let score = |factor: f64| -> Result<Vec<(String, f64)>, PipelineError> {
         let mut values = shown.panel.values().clone();
@@ -99,9 +101,9 @@ struct Shown {
 }
 
 /// The largest series that could show it, each with its last step that every member has scored.
-fn shown(level: &LevelRun) -> Result<Shown, PipelineError> {
+fn shown(level: &LevelRun, changed: &[String]) -> Result<Shown, PipelineError> {
     let panel = &level.panel;
-    let usual = Usual::new(panel, &level.output.expected, &[])
+    let usual = Usual::new(panel, &level.output.expected, changed)
         .map_err(|metric| PipelineError::Other(format!("no metric `{metric}`")))?;
     let scored = |s: usize, t: usize| {
         level.members.iter().all(|member| !member.log_p[[s, t]].is_nan()) && !level.known[[s, t]]
@@ -247,6 +249,30 @@ mod tests {
         let kept = Checkpoint::load(&dir.path().join("model")).unwrap();
         assert!(kept.readiness.ready);
         assert!(kept.readiness.untested.is_empty(), "{:?}", kept.readiness.untested);
+    }
+
+    // What the counts are taken per unit of must not grow with the spike.
+    #[test]
+    fn a_detector_of_rates_is_shown_a_spike_of_its_counts_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut text = String::from("store,day,count,visitors\n");
+        for store in 0..8 {
+            for week in 0..104_i64 {
+                let day = jiff::civil::date(2023, 1, 2) + jiff::Span::new().weeks(week);
+                let count = 40 + 3 * (week * (store + 3) % 7);
+                text.push_str(&format!("s{store},{day},{count},{}\n", 900 + 10 * (week % 9)));
+            }
+        }
+        let data = dir.path().join("rates.csv");
+        std::fs::write(&data, text).unwrap();
+        let config = "[source]\npath = \"data.csv\"\nlayout = \"wide\"\ntime_column = \"day\"\n[panel]\nstep = \"week\"\nlevels = [{ name = \"key\", id_columns = [\"store\"] }]\nmetrics = [{ name = \"count\", kind = \"count\" }, { name = \"visitors\", kind = \"amount\" }]\n[ensemble]\nmembers = [\"nb2\"]\n[nb2]\nexposure = \"visitors\"\n";
+        let mut config = Config::parse(config, "test.toml", Path::new(""), &[]).unwrap();
+        config.source.path = Some(data.to_string_lossy().into_owned());
+        let out = dir.path().join("model");
+        let job = Job { config, out, progress: Arc::new(Silent), cancelled: Arc::default() };
+        train_with(&job, registry::build).unwrap();
+        let kept = Checkpoint::load(&dir.path().join("model")).unwrap();
+        assert!(kept.readiness.ready, "{:?}", kept.readiness.not_ready_because);
     }
 
     #[test]

@@ -366,7 +366,7 @@ pub(super) fn published(path: &Path, partial: &Path, out: &Path) -> PathBuf {
 fn notes_text(level: &LevelSummary, first: &SeriesEvent) -> String {
     let at = first.at.as_ref().map_or(String::new(), |at| format!(" at {at}"));
     format!(
-        "level {}: {} notes on single series (`notes` in run.json); the first: {}, {}{at}: {}",
+        "level {}: notes on single series: {} (`notes` in run.json); the first: {}, {}{at}: {}",
         level.level,
         level.notes.len(),
         first.detector,

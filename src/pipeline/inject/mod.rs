@@ -23,9 +23,9 @@ use super::{
 };
 use crate::{
     config::Config,
-    detectors::FitContext,
+    detectors::{DetectorName, FitContext},
     evaluation::inject::{Flags, InjectParams, Injection, Tally, Treatment, Usual, plan},
-    panel::{BuildError, Panel},
+    panel::{BuildError, MetricKind, Panel},
 };
 use smallest::{SeriesReach, reach};
 
@@ -114,7 +114,8 @@ struct SeriesCount {
 impl<'a> LevelTest<'a> {
     fn new(config: &Config, base: &'a LevelRun, loaded: &Loaded) -> Result<Self, PipelineError> {
         let params = &config.inject;
-        let usual = Usual::new(&base.panel, &base.output.expected, &params.metrics)
+        let changed = changed_metrics(config, &base.panel, &params.metrics);
+        let usual = Usual::new(&base.panel, &base.output.expected, &changed)
             .map_err(|name| unknown_metric(&name, &base.panel))?;
         let labelled = load::cells(&base.panel, loaded.labels.as_deref().unwrap_or_default());
         let free = Array2::from_shape_fn(base.known.dim(), |cell| {
@@ -217,4 +218,18 @@ fn with_values(panel: &Panel, values: Array3<f64>) -> Result<Panel, BuildError> 
         (0..panel.n_series()).map(|s| panel.span(s)).collect(),
         values,
     )
+}
+
+/// The metrics that an injection changes: those that are `asked` for, or all but ratios and what
+/// NB2 takes the counts per unit of, which would grow along and hide the change. Empty = all.
+pub(super) fn changed_metrics(config: &Config, panel: &Panel, asked: &[String]) -> Vec<String> {
+    let is_member = config.members().contains_key(&DetectorName::Nb2);
+    let Some(exposure) = config.nb2.exposure.as_ref().filter(|_| is_member && asked.is_empty())
+    else {
+        return asked.to_vec();
+    };
+    let others = panel.metrics().iter().filter(|metric| {
+        !matches!(metric.kind, MetricKind::Ratio { .. }) && metric.name != *exposure
+    });
+    others.map(|metric| metric.name.clone()).collect()
 }
