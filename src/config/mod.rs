@@ -300,7 +300,8 @@ impl Config {
     /// Everything that the types alone do not hold.
     fn check(&self) -> Vec<Problem> {
         let mut found: Vec<(String, String)> = Vec::new();
-        let sections: [(&str, Vec<(String, String)>); 14] = [
+        let records = self.records.iter().flat_map(RecordsSection::check).collect();
+        let sections: [(&str, Vec<(String, String)>); 23] = [
             ("source", self.source.check()),
             ("generate", self.generate.check()),
             ("panel", self.panel.check()),
@@ -315,27 +316,20 @@ impl Config {
             ("isolation_forest", self.isolation_forest.check()),
             ("random_cut_forest", self.random_cut_forest.check()),
             ("lof", self.lof.check()),
+            ("prophet", self.prophet.check()),
+            ("change_points", self.change_points.check()),
+            ("spectral_residual", self.spectral_residual.check()),
+            ("subsequence_pca", self.subsequence_pca.check()),
+            ("zscore", self.zscore.check()),
+            ("inject", self.inject.check()),
+            ("report", self.report.check()),
+            ("output", self.output.check(&self.panel)),
+            ("records", records),
         ];
         for (section, problems) in sections {
             found
                 .extend(problems.into_iter().map(|(key, text)| (format!("{section}.{key}"), text)));
         }
-        found.extend(self.prophet.check().into_iter().map(|(k, t)| (format!("prophet.{k}"), t)));
-        for (section, problems) in [
-            ("change_points", self.change_points.check()),
-            ("spectral_residual", self.spectral_residual.check()),
-            ("subsequence_pca", self.subsequence_pca.check()),
-        ] {
-            found
-                .extend(problems.into_iter().map(|(key, text)| (format!("{section}.{key}"), text)));
-        }
-        found.extend(self.zscore.check().into_iter().map(|(k, t)| (format!("zscore.{k}"), t)));
-        found.extend(self.inject.check().into_iter().map(|(k, t)| (format!("inject.{k}"), t)));
-        found.extend(self.report.check().into_iter().map(|(k, t)| (format!("report.{k}"), t)));
-        let output = self.output.check(&self.panel);
-        found.extend(output.into_iter().map(|(k, t)| (format!("output.{k}"), t)));
-        let records = self.records.iter().flat_map(RecordsSection::check);
-        found.extend(records.map(|(k, t)| (format!("records.{k}"), t)));
         let generated = self.generate.records.is_some();
         if generated && self.records.is_none() || self.records.is_some() && self.generate.is_panel()
         {

@@ -9,6 +9,7 @@
 
 pub mod change_points;
 pub mod context;
+mod folds;
 pub mod isolation_forest;
 pub mod lof;
 pub mod lstm_autoencoder;
@@ -31,6 +32,7 @@ mod funnel;
 pub use context::{FitContext, KnownEvents, Progress, Silent};
 pub use scores::{Scores, SeriesFailure, SeriesNote};
 
+use folds::CrossFit;
 use ndarray::Array2;
 use serde::{Deserialize, Serialize};
 
@@ -200,13 +202,10 @@ pub trait Detector: Send + Sync {
             ScoringPlan::CrossFitted { block } => {
                 let fitted = self.fit(panel, mask, context)?;
                 let mut scores = fitted.score(panel, mask, context)?;
-                for start in (0..panel.n_times()).step_by(block.max(1)) {
-                    let times = start..(start + block.max(1)).min(panel.n_times());
-                    let mut fold = mask.clone();
-                    fold.forbid_times(times.clone());
-                    let held_out = self.fit(panel, &fold, context)?.score(panel, &fold, context)?;
-                    scores.take_times(&held_out, times);
-                }
+                let fold = CrossFit { what: self.name().as_str(), block, most_fits: usize::MAX };
+                fold.run(panel, mask, context, &mut scores, |fold| {
+                    self.fit(panel, &fold.mask, context)?.score(panel, &fold.mask, context)
+                })?;
                 Ok((fitted, scores))
             }
         }

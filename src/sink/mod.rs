@@ -10,6 +10,6 @@ mod stream;
 mod table;
 
 pub use atomic::{PartialDir, write_file};
-pub use read::read_csv;
+pub use read::{parse_boolean, parse_number, read_csv};
 pub use stream::TableStream;
 pub use table::{Column, Kind, SinkError, Value, write_csv, write_parquet};

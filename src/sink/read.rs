@@ -40,6 +40,29 @@ pub fn read_csv(
     Ok(())
 }
 
+/// A number as tables have it; an empty field is missing, NaN.
+///
+/// # Errors
+/// What is there instead.
+pub fn parse_number(text: &str) -> Result<f64, String> {
+    if text.is_empty() {
+        return Ok(f64::NAN);
+    }
+    text.parse().map_err(|_| format!("`{text}` is no number"))
+}
+
+/// A flag as tables have it; an empty field is false.
+///
+/// # Errors
+/// What is there instead.
+pub fn parse_boolean(text: &str) -> Result<bool, String> {
+    match text {
+        "true" => Ok(true),
+        "false" | "" => Ok(false),
+        other => Err(format!("`{other}` is neither true nor false")),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -78,7 +78,7 @@ use self::{
 use crate::{
     detectors::{
         Detector, DetectorError, DetectorName, DetectorState, FitContext, FitMask, FittedDetector,
-        Scores, ScoringPlan, SeriesFailure,
+        Scores, ScoringPlan, SeriesFailure, folds::CrossFit,
     },
     features::seasonal::{ProfileParams, Residuals, SeasonalProfile},
     panel::{MetricKind, Panel},
@@ -183,17 +183,10 @@ impl Detector for ChangePointDetector {
         let fitted = self.learn(panel, &plan.train_mask(panel, mask), context)?;
         let mut scores = fitted.score(panel, mask, context)?;
         if let ScoringPlan::CrossFitted { block } = plan {
-            let times = panel.n_times();
-            context.progress.start("change points, held-out blocks", times as u64);
-            for start in (0..times).step_by(block.max(1)) {
-                let held_out = start..start.saturating_add(block.max(1)).min(times);
-                let mut fold = mask.clone();
-                fold.forbid_times(held_out.clone());
-                let of_fold = self.learn(panel, &fold, context)?.score(panel, mask, context)?;
-                context.progress.advance(held_out.len() as u64);
-                scores.take_times(&of_fold, held_out);
-            }
-            context.progress.finish();
+            let plan = CrossFit { what: "change points", block, most_fits: usize::MAX };
+            plan.run(panel, mask, context, &mut scores, |fold| {
+                self.learn(panel, &fold.mask, context)?.score(panel, mask, context)
+            })?;
         }
         Ok((Box::new(fitted), scores))
     }

@@ -30,14 +30,13 @@
 //! Squashing made little difference to the raw scores (.57-.59).
 
 pub mod forest;
-mod params;
 
 #[cfg(test)]
 mod tests;
 
 use ndarray::{Array2, ArrayView2};
 
-pub use params::IsolationForestParams;
+pub use super::residual_rows::ForestParams as IsolationForestParams;
 
 use self::forest::{Forest, ForestState};
 use crate::detectors::{

@@ -19,14 +19,13 @@
 //! needs.
 
 pub mod forest;
-mod params;
 
 #[cfg(test)]
 mod tests;
 
 use ndarray::{Array2, ArrayView2};
 
-pub use params::RandomCutForestParams;
+pub use super::residual_rows::ForestParams as RandomCutForestParams;
 
 use self::forest::{Forest, ForestState};
 use crate::detectors::{

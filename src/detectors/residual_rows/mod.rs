@@ -9,8 +9,9 @@
 
 #[cfg(test)]
 pub(super) mod checks;
+mod forest_params;
 
-use std::ops::Range;
+pub use forest_params::ForestParams;
 
 use ndarray::{Array2, Array3, ArrayView2, Axis};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
@@ -18,7 +19,7 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use crate::{
     detectors::{
         Detector, DetectorError, DetectorName, DetectorState, FitContext, FitMask, FittedDetector,
-        ParameterProblem, Scores, ScoringPlan, SeriesFailure,
+        ParameterProblem, Scores, ScoringPlan, SeriesFailure, folds::CrossFit,
     },
     features::residual_rows::{ResidualRows, RowParams, Rows},
     math::robust::quantile,
@@ -142,29 +143,14 @@ impl<M: RowModel> Detector for RowDetector<M> {
         plan: ScoringPlan,
         context: &FitContext,
     ) -> Result<(Box<dyn FittedDetector>, Scores), DetectorError> {
-        let times = panel.n_times();
-        let train = plan.train_mask(panel, mask);
-        let fitted = self.learn(panel, &train, context)?;
+        let fitted = self.learn(panel, &plan.train_mask(panel, mask), context)?;
         let mut scores = fitted.score_where(panel, mask, |_| true);
         if let ScoringPlan::CrossFitted { block } = plan {
-            let block = block.max(1);
-            let blocks: Vec<Range<usize>> = (0..times)
-                .step_by(block)
-                .map(|start| start..start.saturating_add(block).min(times))
-                .collect();
-            let folds = blocks.len().min(MAX_FOLDS);
-            context.progress.start(&format!("{}, held-out blocks", M::NAME), folds as u64);
-            for number in 0..folds {
-                let held_out = || blocks.iter().skip(number).step_by(folds).cloned();
-                let mut fold = mask.clone();
-                held_out().for_each(|times| fold.forbid_times(times));
-                let of_fold = self.learn(panel, &fold, context)?;
-                let wanted = |time: usize| (time / block) % folds == number;
-                let of_fold = of_fold.score_where(panel, &fold, wanted);
-                held_out().for_each(|times| scores.take_times(&of_fold, times));
-                context.progress.advance(1);
-            }
-            context.progress.finish();
+            let plan = CrossFit { what: M::NAME.as_str(), block, most_fits: MAX_FOLDS };
+            plan.run(panel, mask, context, &mut scores, |fold| {
+                let of_fold = self.learn(panel, &fold.mask, context)?;
+                Ok(of_fold.score_where(panel, &fold.mask, |time| fold.holds(time)))
+            })?;
         }
         Ok((Box::new(fitted), scores))
     }

@@ -59,7 +59,7 @@ pub use params::SeasonalProfileParams;
 use crate::{
     detectors::{
         Detector, DetectorError, DetectorName, DetectorState, FitContext, FitMask, FittedDetector,
-        Scores, ScoringPlan,
+        Scores, ScoringPlan, folds::CrossFit,
     },
     features::seasonal::{Residuals, SeasonalProfile},
     panel::Panel,
@@ -138,18 +138,11 @@ impl Detector for SeasonalProfileDetector {
         let (fitted, residuals) = self.fit_profile(panel, &train, mask);
         let mut scores = fitted.score_residuals(panel, residuals, 0..times);
         if let ScoringPlan::CrossFitted { block } = plan {
-            context.progress.start("seasonal profile, held-out blocks", times as u64);
-            for start in (0..times).step_by(block.max(1)) {
-                context.check_cancelled()?;
-                let held_out = start..start.saturating_add(block.max(1)).min(times);
-                let mut fold = mask.clone();
-                fold.forbid_times(held_out.clone());
-                let (of_fold, residuals) = self.fit_profile(panel, &fold, &fold);
-                let of_fold = of_fold.score_residuals(panel, residuals, held_out.clone());
-                context.progress.advance(held_out.len() as u64);
-                scores.take_times(&of_fold, held_out);
-            }
-            context.progress.finish();
+            let plan = CrossFit { what: "seasonal profile", block, most_fits: usize::MAX };
+            plan.run(panel, mask, context, &mut scores, |fold| {
+                let (of_fold, residuals) = self.fit_profile(panel, &fold.mask, &fold.mask);
+                Ok(of_fold.score_residuals(panel, residuals, fold.span()))
+            })?;
         }
         Ok((Box::new(fitted), scores))
     }

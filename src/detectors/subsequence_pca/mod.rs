@@ -60,7 +60,7 @@ use self::{
 use crate::{
     detectors::{
         Detector, DetectorError, DetectorName, DetectorState, FitContext, FitMask, FittedDetector,
-        Scores, ScoringPlan, SeriesFailure,
+        Scores, ScoringPlan, SeriesFailure, folds::CrossFit,
     },
     features::seasonal::SeasonalProfile,
     panel::{Panel, SeriesKey, Step},
@@ -186,24 +186,11 @@ impl Detector for SubsequencePca {
         let fitted = self.learn(panel, &plan.train_mask(panel, mask), context)?;
         let mut scores = fitted.score_where(panel, mask, context, |_| true)?;
         if let ScoringPlan::CrossFitted { block } = plan {
-            let (block, times) = (block.max(1), panel.n_times());
-            let blocks: Vec<Range<usize>> = (0..times)
-                .step_by(block)
-                .map(|start| start..start.saturating_add(block).min(times))
-                .collect();
-            let folds = blocks.len().min(MAX_FOLDS);
-            context.progress.start("sub-sequence PCA, held-out blocks", folds as u64);
-            for number in 0..folds {
-                let held_out = || blocks.iter().skip(number).step_by(folds).cloned();
-                let mut fold = mask.clone();
-                held_out().for_each(|times| fold.forbid_times(times));
-                let wanted = |time: usize| (time / block) % folds == number;
-                let of_fold = self.learn(panel, &fold, context)?;
-                let of_fold = of_fold.score_where(panel, &fold, context, wanted)?;
-                held_out().for_each(|times| scores.take_times(&of_fold, times));
-                context.progress.advance(1);
-            }
-            context.progress.finish();
+            let plan = CrossFit { what: "sub-sequence PCA", block, most_fits: MAX_FOLDS };
+            plan.run(panel, mask, context, &mut scores, |fold| {
+                let of_fold = self.learn(panel, &fold.mask, context)?;
+                of_fold.score_where(panel, &fold.mask, context, |time| fold.holds(time))
+            })?;
         }
         Ok((Box::new(fitted), scores))
     }

@@ -14,7 +14,7 @@ use crate::{
     ensemble::{AnomalyType, Direction, Severity},
     panel::{Calendar, Level, MetricKind, Panel, SeriesKey, Step},
     pipeline::{PipelineError, RUN_FILE, RunSummary, load},
-    sink::read_csv,
+    sink::{parse_boolean, parse_number, read_csv},
     source::{Interval, read_intervals},
 };
 
@@ -250,45 +250,30 @@ fn read_cell(
     let (metrics, verdict) = rest.split_at(columns.metrics.len());
     let key = SeriesKey(ids.iter().map(|id| id.to_string()).collect());
     let next = keys.len();
-    let metrics = metrics.iter().map(|text| number(text)).collect::<Result<_, _>>()?;
+    let metrics = metrics.iter().map(|text| parse_number(text)).collect::<Result<_, _>>()?;
     let known_event = verdict[10].to_string();
     let leading = verdict.get(11).filter(|name| !name.is_empty());
     Ok(Cell {
         series: *keys.entry(key).or_insert(next),
         time: seconds(config.panel.step, time[0])?,
         metrics,
-        flag: boolean(verdict[0])?,
+        flag: parse_boolean(verdict[0])?,
         numbers: [
-            number(verdict[1])?,
-            number(verdict[2])?,
-            number(verdict[3])?,
-            number(verdict[4])?,
-            number(verdict[5])?,
+            parse_number(verdict[1])?,
+            parse_number(verdict[2])?,
+            parse_number(verdict[3])?,
+            parse_number(verdict[4])?,
+            parse_number(verdict[5])?,
         ],
         severity: word(verdict[6], Severity::ALL, Severity::as_str)?,
         kind: word(verdict[7], AnomalyType::ALL, AnomalyType::as_str)?,
         direction: word(verdict[8], Direction::ALL, Direction::as_str)?
             .unwrap_or(Direction::Unknown),
-        in_training: boolean(verdict[9])?,
+        in_training: parse_boolean(verdict[9])?,
         known_event,
         leading: leading
             .and_then(|name| config.panel.metrics.iter().position(|m| m.name == **name)),
     })
-}
-
-fn number(text: &str) -> Result<f64, String> {
-    if text.is_empty() {
-        return Ok(f64::NAN);
-    }
-    text.parse().map_err(|_| format!("`{text}` is no number"))
-}
-
-fn boolean(text: &str) -> Result<bool, String> {
-    match text {
-        "true" => Ok(true),
-        "false" | "" => Ok(false),
-        other => Err(format!("`{other}` is neither true nor false")),
-    }
 }
 
 fn word<T: Copy>(text: &str, all: &[T], name: fn(T) -> &'static str) -> Result<Option<T>, String> {
@@ -425,7 +410,7 @@ mod tests {
         assert_eq!(word("high", Severity::ALL, Severity::as_str), Ok(Some(Severity::High)));
         assert_eq!(word("", Severity::ALL, Severity::as_str), Ok(None));
         assert!(word("bad", Severity::ALL, Severity::as_str).is_err());
-        assert!(boolean("maybe").is_err() && number("x").is_err());
+        assert!(parse_boolean("maybe").is_err() && parse_number("x").is_err());
     }
 
     #[test]

@@ -9,7 +9,7 @@ use super::{PipelineError, measure::ScoredRows};
 use crate::{
     config::{Config, RecordsSection},
     pipeline::LevelMetrics,
-    sink::read_csv,
+    sink::{parse_number, read_csv},
     source::read_record_labels,
 };
 
@@ -45,10 +45,10 @@ pub(in crate::pipeline) fn measure_run(
         scores.clear();
         flags.clear();
         for pair in scored.chunks(2) {
-            scores.push(number(pair[0])?);
+            scores.push(parse_number(pair[0])?);
             flags.push(pair[1] == "true");
         }
-        rows.take(known[0], known[1] == "true", &scores, &flags, number(known[2])?.ln());
+        rows.take(known[0], known[1] == "true", &scores, &flags, parse_number(known[2])?.ln());
         Ok(())
     })?;
     if rows.match_nothing() {
@@ -108,11 +108,4 @@ fn flags_file(run_dir: &Path) -> Result<PathBuf, PipelineError> {
             folder.display()
         ))),
     }
-}
-
-fn number(text: &str) -> Result<f64, String> {
-    if text.is_empty() {
-        return Ok(f64::NAN);
-    }
-    text.parse().map_err(|_| format!("`{text}` is no number"))
 }

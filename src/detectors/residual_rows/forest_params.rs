@@ -1,42 +1,39 @@
-//! Parameters of the detector.
+//! Parameters that both forests of rows have.
 
 use serde::{Deserialize, Serialize};
 
-use crate::{
-    detectors::{ParameterProblem, residual_rows},
-    features::residual_rows::RowParams,
-};
+use crate::{detectors::ParameterProblem, features::residual_rows::RowParams};
 
-/// How the forest is grown.
+/// How a forest is grown.
 ///
 /// | name | default | purpose | range |
 /// |---|---|---|---|
 /// | `trees` | 100 | trees; more make scores steadier | 1 to 10,000 |
-/// | `sample_size` | 256 | rows that each tree is grown on | 2 to 65,536 |
+/// | `sample_size` | 256 | rows that each tree is grown on; few are enough, and more hide clusters of anomalies | 2 to 65,536 |
 /// | `rows` | see [`RowParams`] | what a row is made of | |
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub struct RandomCutForestParams {
+pub struct ForestParams {
     pub trees: usize,
     pub sample_size: usize,
     pub rows: RowParams,
 }
 
-impl Default for RandomCutForestParams {
+impl Default for ForestParams {
     fn default() -> Self {
         Self { trees: 100, sample_size: 256, rows: RowParams::default() }
     }
 }
 
-impl RandomCutForestParams {
+impl ForestParams {
     /// Every parameter out of its range, with what it must be.
     pub fn check(&self) -> Vec<(String, String)> {
-        residual_rows::check(self.own_problems(), &self.rows)
+        super::check(self.own_problems(), &self.rows)
     }
 
     /// The same as name, value and rule, with one entry for all of `rows`.
-    pub(super) fn problems(&self) -> Vec<ParameterProblem> {
-        residual_rows::problems(self.own_problems(), &self.rows)
+    pub(in crate::detectors) fn problems(&self) -> Vec<ParameterProblem> {
+        super::problems(self.own_problems(), &self.rows)
     }
 
     fn own_problems(&self) -> Vec<ParameterProblem> {
