@@ -2,18 +2,18 @@
 //! Hochreiter and Schmidhuber (1997) with the forget gate of Gers et al. (2000).
 //!
 //! It needs the activated gates and the cells of every step; tanh of a cell is computed again
-//! instead of kept. Chunks, threads and instruction sets are those of `fused.rs`.
+//! instead of kept. Chunks, threads, instruction sets and the order of gates are those of
+//! `fused.rs`.
 
 use rayon::prelude::*;
 
 #[cfg(target_arch = "x86_64")]
-use super::gemm::{Avx, Avx512};
+use super::vector::{Avx, Avx512};
 use super::{
-    activation::{each, tanh},
-    fused::{CHUNK, Sizes, Trace, Weights, join_chunks, per_instruction_set},
-    gemm::{
-        LANES, Panels, Portable, Rows, Start, Sums, add_transposed_product, block, multiply, put,
-    },
+    activation::tanh,
+    fused::{CHUNK, ChunkTrace, Sizes, Trace, per_instruction_set, split_rows},
+    gemm::{ByGates, Gates, Left, NO_GATES, Panels, TILE, add_products, block, by_gate, multiply},
+    vector::{LANES, Portable, Vector},
 };
 
 /// The gradients of a loss by a layer's input and weights.
@@ -39,221 +39,300 @@ pub(super) fn gradients(
     let Sizes { steps, batch, inputs, hidden, .. } = sizes;
     let gates = sizes.gates();
     assert!(grad.len() == steps * batch * hidden && output.len() == grad.len());
-    assert!(trace.gates.len() == steps * batch * gates);
-    let weights = Weights {
-        input: Panels::transposed(&weight[..inputs * gates], gates, inputs),
-        recurrent: Panels::transposed(&weight[inputs * gates..], gates, hidden),
+    assert!(trace.0.len() == batch.div_ceil(CHUNK));
+    let weights = Transposed {
+        input: need_input.then(|| Panels::transposed(&weight[..inputs * gates], inputs, hidden)),
+        recurrent: Panels::transposed(&weight[inputs * gates..], hidden, hidden),
     };
-    let parts: Vec<Gradients> = trace
-        .gates
-        .par_chunks(steps * CHUNK * gates)
-        .zip(trace.cells.par_chunks(steps * CHUNK * hidden))
+    let wanted = if need_input { sizes.input_steps() * batch * inputs } else { 0 };
+    let mut by_input = vec![0.0; wanted];
+    let mut rows_of_input = split_rows(&mut by_input, batch, inputs);
+    rows_of_input.resize_with(trace.0.len(), Vec::new);
+    let parts: Vec<WeightGradients> = trace
+        .0
+        .par_iter()
+        .zip(rows_of_input)
         .enumerate()
-        .map(|(chunk, (gates, cells))| {
+        .map(|(chunk, (trace, by_input))| {
             let first = chunk * CHUNK;
-            let backward = BackwardChunk {
-                sizes,
-                first,
-                input,
-                output,
-                weights: &weights,
-                gates,
-                cells,
-                grad,
+            let mut found = WeightGradients {
+                weight: vec![NO_GATES; sizes.blocks() * (inputs + hidden)],
+                bias: vec![NO_GATES; sizes.blocks()],
             };
-            chunk_gradients(&backward, need_input)
+            let arrays = Arrays { input, output, trace, grad, weights: &weights };
+            backward_chunk(BackwardChunk { sizes, first, arrays, by_input, found: &mut found });
+            found
         })
         .collect();
-    let mut total =
-        Gradients { input: Vec::new(), weight: vec![0.0; weight.len()], bias: vec![0.0; gates] };
-    let mut by_chunk = Vec::with_capacity(parts.len());
-    for part in parts {
-        add(&mut total.weight, &part.weight);
-        add(&mut total.bias, &part.bias);
-        by_chunk.push(part.input);
+    let (mut weight, mut bias) =
+        (vec![NO_GATES; sizes.blocks() * (inputs + hidden)], vec![NO_GATES; sizes.blocks()]);
+    for part in &parts {
+        add(&mut weight, &part.weight);
+        add(&mut bias, &part.bias);
     }
-    if need_input {
-        let input_steps = if sizes.constant_input { 1 } else { steps };
-        total.input = join_chunks(by_chunk, input_steps, batch, inputs);
+    Gradients {
+        input: by_input,
+        weight: by_gate(&weight, inputs + hidden, hidden),
+        bias: by_gate(&bias, 1, hidden),
     }
-    total
 }
 
-fn add(total: &mut [f32], part: &[f32]) {
-    for (sum, value) in total.iter_mut().zip(part) {
+fn add(total: &mut [Gates], part: &[Gates]) {
+    for (sum, value) in total
+        .as_flattened_mut()
+        .as_flattened_mut()
+        .iter_mut()
+        .zip(part.as_flattened().as_flattened())
+    {
         *sum += value;
     }
+}
+
+struct Transposed {
+    /// Only where the gradient by the input is asked for.
+    input: Option<Panels>,
+    recurrent: Panels,
+}
+
+/// By the weights of one layer, in blocks: `[block][input or unit]`, inputs first, and `[block]`.
+struct WeightGradients {
+    weight: Vec<Gates>,
+    bias: Vec<Gates>,
+}
+
+/// What a chunk reads.
+#[derive(Clone, Copy)]
+struct Arrays<'a> {
+    input: &'a [f32],
+    output: &'a [f32],
+    trace: &'a ChunkTrace,
+    grad: &'a [f32],
+    weights: &'a Transposed,
 }
 
 struct BackwardChunk<'a> {
     sizes: Sizes,
     first: usize,
-    input: &'a [f32],
-    output: &'a [f32],
-    weights: &'a Weights,
-    gates: &'a [f32],
-    cells: &'a [f32],
-    grad: &'a [f32],
+    arrays: Arrays<'a>,
+    /// This chunk's rows of every step of the input's gradient; none where it is not asked for.
+    by_input: Vec<&'a mut [f32]>,
+    found: &'a mut WeightGradients,
 }
 
-per_instruction_set!(backward_chunk, backward_rows, (&BackwardChunk<'_>, &mut Gradients));
+per_instruction_set!(backward_chunk, backward_rows, BackwardChunk<'_>);
 
-/// Steps whose gradients are kept before they become weight gradients, in one product.
-const BLOCK: usize = 16;
-
-fn chunk_gradients(chunk: &BackwardChunk<'_>, need_input: bool) -> Gradients {
-    let Sizes { steps, inputs, hidden, constant_input, .. } = chunk.sizes;
-    let (gates, rows) = (chunk.sizes.gates(), chunk.sizes.rows(chunk.first));
-    let input_steps = if constant_input { 1 } else { steps };
-    let mut found = Gradients {
-        input: vec![0.0; if need_input { input_steps * rows * inputs } else { 0 }],
-        weight: vec![0.0; (inputs + hidden) * gates],
-        bias: vec![0.0; gates],
-    };
-    backward_chunk((chunk, &mut found));
-    found
-}
+/// Steps whose gradients are kept before they become weight gradients: at 16 rows, 32 KiB for each
+/// block of units, which the first-level cache holds.
+const SPAN: usize = 8;
 
 /// Gradients by the gates before activation of a few steps, and what the gates saw.
-struct Block<'a> {
-    chunk: &'a BackwardChunk<'a>,
-    /// `[step in block][row][4 * hidden]`.
-    deltas: Vec<f32>,
-    /// `[step in block][row][input | hidden state of the step before]`; without the input where
+struct Span {
+    sizes: Sizes,
+    rows: usize,
+    /// `[block][step of the span][row]`.
+    deltas: Vec<Gates>,
+    /// `[step of the span][row][input | hidden state of the step before]`; without the input where
     /// that is constant.
     seen: Vec<f32>,
-    /// The sum over all steps, where the input is constant: `[row][4 * hidden]`.
-    summed: Vec<f32>,
+    /// The sum over all steps, where the input is constant: `[block][row]`.
+    summed: Vec<Gates>,
 }
 
-impl<'a> Block<'a> {
-    fn new(chunk: &'a BackwardChunk<'a>) -> Self {
-        let sizes = chunk.sizes;
-        let (gates, rows) = (sizes.gates(), sizes.rows(chunk.first));
+impl Span {
+    fn new(sizes: Sizes, rows: usize) -> Self {
+        let width = sizes.inputs + sizes.hidden;
         Self {
-            chunk,
-            deltas: vec![0.0; BLOCK * rows * gates],
-            seen: Vec::with_capacity(BLOCK * rows * (sizes.inputs + sizes.hidden)),
-            summed: vec![0.0; if sizes.constant_input { rows * gates } else { 0 }],
+            sizes,
+            rows,
+            deltas: vec![NO_GATES; sizes.blocks() * SPAN * rows],
+            seen: Vec::with_capacity(SPAN * rows * width),
+            summed: vec![NO_GATES; if sizes.constant_input { sizes.blocks() * rows } else { 0 }],
         }
     }
 
-    /// Turns the gradients of `steps`, which lie at the front of `deltas`, into weight gradients.
-    fn finish(&mut self, steps: std::ops::Range<usize>, found: &mut Gradients) {
-        let Sizes { batch, inputs, hidden, constant_input, .. } = self.chunk.sizes;
-        let (gates, rows) = (self.chunk.sizes.gates(), self.chunk.sizes.rows(self.chunk.first));
-        let deltas = &self.deltas[..steps.len() * rows * gates];
-        for row in deltas.chunks_exact(gates) {
-            add(&mut found.bias, row);
-        }
+    /// The gradients of one step, as the left side of a product.
+    fn of_step(&self, place: usize) -> ByGates<'_> {
+        ByGates { data: &self.deltas[place * self.rows..], stride: SPAN * self.rows }
+    }
+
+    /// Turns the gradients of `steps`, which lie at the front of each block, into weight gradients.
+    ///
+    /// # Safety
+    /// The processor has what `V` needs.
+    #[inline(always)]
+    unsafe fn finish<V: Vector, const GATES: usize>(
+        &mut self,
+        steps: std::ops::Range<usize>,
+        arrays: Arrays<'_>,
+        first: usize,
+        found: &mut WeightGradients,
+    ) {
+        let Sizes { batch, inputs, hidden, constant_input, .. } = self.sizes;
+        let (n_rows, n_steps) = (self.rows, steps.len());
         self.seen.clear();
         for step in steps {
-            for window in self.chunk.first..self.chunk.first + rows {
+            for row in 0..n_rows {
                 if !constant_input {
-                    let at = (step * batch + window) * inputs;
-                    self.seen.extend_from_slice(&self.chunk.input[at..at + inputs]);
+                    let input = self.sizes.input_at(arrays.input, step, first);
+                    self.seen.extend_from_slice(&input[row * inputs..(row + 1) * inputs]);
                 }
                 if step == 0 {
                     self.seen.resize(self.seen.len() + hidden, 0.0);
                 } else {
-                    let at = ((step - 1) * batch + window) * hidden;
-                    self.seen.extend_from_slice(&self.chunk.output[at..at + hidden]);
+                    let at = ((step - 1) * batch + first + row) * hidden;
+                    self.seen.extend_from_slice(&arrays.output[at..at + hidden]);
                 }
             }
         }
-        if constant_input {
-            for step in deltas.chunks_exact(rows * gates) {
-                add(&mut self.summed, step);
+        // A constant input meets the sum over all steps, at the end.
+        let (skipped, width) = if constant_input { (inputs, hidden) } else { (0, inputs + hidden) };
+        for block in 0..self.sizes.blocks() {
+            let deltas = &self.deltas[block * SPAN * n_rows..][..n_steps * n_rows];
+            for delta in deltas {
+                add(&mut found.bias[block..=block], std::slice::from_ref(delta));
             }
-            let by_hidden = &mut found.weight[inputs * gates..];
-            add_transposed_product(&self.seen, deltas, hidden, gates, by_hidden);
-        } else {
-            let width = inputs + hidden;
-            add_transposed_product(&self.seen, deltas, width, gates, &mut found.weight);
+            if constant_input {
+                let summed = &mut self.summed[block * n_rows..(block + 1) * n_rows];
+                for step in deltas.chunks_exact(n_rows) {
+                    add(summed, step);
+                }
+            }
+            let weight = &mut found.weight[block * (inputs + hidden) + skipped..][..width];
+            // SAFETY: the caller answers for the processor.
+            unsafe { add_outer_products::<V, GATES>(&self.seen, width, deltas, weight) };
         }
     }
 
     /// The part of a constant input, which meets the sum of all steps' gradients.
-    fn finish_constant_input(&self, found: &mut Gradients) {
-        let Sizes { inputs, .. } = self.chunk.sizes;
-        let (gates, rows) = (self.chunk.sizes.gates(), self.chunk.sizes.rows(self.chunk.first));
-        let first = self.chunk.first * inputs;
-        let x = &self.chunk.input[first..first + rows * inputs];
-        let by_input = &mut found.weight[..inputs * gates];
-        add_transposed_product(x, &self.summed, inputs, gates, by_input);
+    ///
+    /// # Safety
+    /// The processor has what `V` needs.
+    #[inline(always)]
+    unsafe fn finish_constant_input<V: Vector, const GATES: usize>(
+        &self,
+        input: &[f32],
+        found: &mut WeightGradients,
+    ) {
+        let Sizes { inputs, hidden, .. } = self.sizes;
+        for (block, summed) in self.summed.chunks_exact(self.rows).enumerate() {
+            let weight = &mut found.weight[block * (inputs + hidden)..][..inputs];
+            // SAFETY: the caller answers for the processor.
+            unsafe { add_outer_products::<V, GATES>(input, inputs, summed, weight) };
+        }
+    }
+}
+
+/// `weight[w] += sum over rows r of seen[r, w] * deltas[r]`: how the gradients of all steps become
+/// the gradient of one weight matrix.
+///
+/// # Safety
+/// The processor has what `V` needs.
+#[inline(always)]
+unsafe fn add_outer_products<V: Vector, const GATES: usize>(
+    seen: &[f32],
+    width: usize,
+    deltas: &[Gates],
+    weight: &mut [Gates],
+) {
+    let mut rest = [NO_GATES; TILE];
+    for top in (0..width).step_by(TILE) {
+        let height = TILE.min(width - top);
+        let part = (Left::columns(seen, width, top, height), deltas);
+        let tile = &mut weight[top..top + height];
+        // SAFETY: the caller answers for the processor.
+        match <&mut [Gates; TILE]>::try_from(&mut *tile) {
+            Ok(tile) => unsafe { add_products::<V, GATES, 1>(tile, [part]) },
+            Err(_) => {
+                rest[..height].copy_from_slice(tile);
+                unsafe { add_products::<V, GATES, 1>(&mut rest, [part]) };
+                tile.copy_from_slice(&rest[..height]);
+            }
+        }
     }
 }
 
 /// # Safety
-/// The processor has what `S` needs.
+/// The processor has what `V` needs.
 #[inline(always)]
-unsafe fn backward_rows<S: Sums, const TILE: usize, const WIDE: usize, const FMA: bool>(
-    (chunk, found): (&BackwardChunk<'_>, &mut Gradients),
+unsafe fn backward_rows<V: Vector, const GATES: usize, const ROWS: usize, const WIDE: usize>(
+    chunk: BackwardChunk<'_>,
 ) {
-    let Sizes { steps, batch, inputs, hidden, constant_input } = chunk.sizes;
-    let (gates, rows) = (chunk.sizes.gates(), chunk.sizes.rows(chunk.first));
-    let width = rows * hidden;
-    let zeros = vec![0.0f32; width];
-    let mut by_hidden = vec![0.0f32; width];
-    let mut by_cell = vec![0.0f32; width];
-    let mut block = Block::new(chunk);
+    let BackwardChunk { sizes, first, arrays, mut by_input, found } = chunk;
+    let Sizes { steps, batch, hidden, constant_input, .. } = sizes;
+    let (blocks, rows) = (sizes.blocks(), sizes.rows(first));
+    let per_step = blocks * rows;
+    let zeros = vec![[0.0f32; LANES]; per_step];
+    let mut by_hidden = vec![0.0f32; rows * hidden];
+    let mut by_cell = vec![[0.0f32; LANES]; per_step];
+    let mut span = Span::new(sizes, rows);
     for step in (0..steps).rev() {
-        let cells = &chunk.cells[step * width..(step + 1) * width];
-        let before =
-            if step == 0 { &zeros[..] } else { &chunk.cells[(step - 1) * width..step * width] };
-        let grad = &chunk.grad[(step * batch + chunk.first) * hidden..][..width];
-        let activated = &chunk.gates[step * rows * gates..(step + 1) * rows * gates];
-        // Blocks are aligned to multiples of their length, so that each ends at its first step.
-        let in_block = step % BLOCK;
-        let delta = &mut block.deltas[in_block * rows * gates..(in_block + 1) * rows * gates];
-        for row in 0..rows {
-            let at = row * hidden..(row + 1) * hidden;
-            let seen = Step {
-                gates: &activated[row * gates..(row + 1) * gates],
-                cell: &cells[at.clone()],
-                cell_before: &before[at.clone()],
-                grad: &grad[at.clone()],
-                by_hidden: &by_hidden[at.clone()],
-            };
-            let delta = &mut delta[row * gates..(row + 1) * gates];
-            // SAFETY: the caller answers for the processor.
-            unsafe { differentiate::<S, FMA>(seen, &mut by_cell[at], delta) };
+        let cells = &arrays.trace.cells[step * per_step..(step + 1) * per_step];
+        let before = match step {
+            0 => &zeros[..],
+            _ => &arrays.trace.cells[(step - 1) * per_step..step * per_step],
+        };
+        let gates = &arrays.trace.gates[step * per_step..(step + 1) * per_step];
+        let grad = &arrays.grad[(step * batch + first) * hidden..][..rows * hidden];
+        // Spans are aligned to multiples of their length, so that each ends at its first step.
+        let place = step % SPAN;
+        for unit in 0..blocks {
+            for top in (0..rows).step_by(TILE) {
+                let height = TILE.min(rows - top);
+                let at = unit * rows + top..unit * rows + top + height;
+                let seen = Step {
+                    gates: &gates[at.clone()],
+                    cells: &cells[at.clone()],
+                    before: &before[at.clone()],
+                    grad: &grad[top * hidden..],
+                    by_hidden: &by_hidden[top * hidden..],
+                    hidden,
+                    unit: unit * LANES,
+                };
+                let first = (unit * SPAN + place) * rows + top;
+                let deltas = &mut span.deltas[first..first + height];
+                // SAFETY: the caller answers for the processor.
+                unsafe { differentiate::<V>(seen, &mut by_cell[at], deltas) };
+            }
         }
-        let delta = Rows { data: delta, stride: gates };
-        if step > 0 {
-            let part = (delta, &chunk.weights.recurrent);
-            // SAFETY: the caller answers for the processor.
-            unsafe { multiply::<S, TILE, WIDE, 1>([part], Start::Zero, rows, &mut by_hidden) };
-        }
-        if !found.input.is_empty() && !constant_input {
-            let out = &mut found.input[step * rows * inputs..(step + 1) * rows * inputs];
-            let part = (delta, &chunk.weights.input);
-            // SAFETY: the caller answers for the processor.
-            unsafe { multiply::<S, TILE, WIDE, 1>([part], Start::Zero, rows, out) };
-        }
-        if in_block == 0 {
-            block.finish(step..(step + BLOCK).min(steps), found);
+        let deltas = span.of_step(place);
+        // SAFETY: the caller answers for the processor.
+        unsafe {
+            if step > 0 {
+                multiply::<V, ROWS, WIDE>(deltas, &arrays.weights.recurrent, rows, &mut by_hidden);
+            }
+            if let (Some(panels), false) = (&arrays.weights.input, constant_input) {
+                multiply::<V, ROWS, WIDE>(deltas, panels, rows, by_input[step]);
+            }
+            if place == 0 {
+                span.finish::<V, GATES>(step..(step + SPAN).min(steps), arrays, first, found);
+            }
         }
     }
     if constant_input {
-        block.finish_constant_input(found);
-    }
-    if !found.input.is_empty() && constant_input {
-        let part = (Rows { data: &block.summed, stride: gates }, &chunk.weights.input);
         // SAFETY: the caller answers for the processor.
-        unsafe { multiply::<S, TILE, WIDE, 1>([part], Start::Zero, rows, &mut found.input) };
+        unsafe {
+            span.finish_constant_input::<V, GATES>(sizes.input_at(arrays.input, 0, first), found);
+            if let Some(panels) = &arrays.weights.input {
+                let summed = ByGates { data: &span.summed, stride: rows };
+                multiply::<V, ROWS, WIDE>(summed, panels, rows, by_input[0]);
+            }
+        }
     }
 }
 
-/// One row of one step, as the backward pass needs it.
+/// At most [`TILE`] rows of one block of one step, as the backward pass needs them.
 struct Step<'a> {
-    gates: &'a [f32],
-    cell: &'a [f32],
-    cell_before: &'a [f32],
-    /// Gradient by this step's output, from outside the layer.
+    gates: &'a [Gates],
+    cells: &'a [[f32; LANES]],
+    /// The cells of the step before.
+    before: &'a [[f32; LANES]],
+    /// Gradient by this step's output, from outside the layer; rows of `hidden` values.
     grad: &'a [f32],
-    /// Gradient by this step's output, from the next step.
+    /// The same, from the next step.
     by_hidden: &'a [f32],
+    hidden: usize,
+    /// First unit of the block.
+    unit: usize,
 }
 
 /// Gradients below this are no gradients: they are 17 digits below what an optimiser tells from
@@ -261,54 +340,48 @@ struct Step<'a> {
 /// numbers, with which a processor is ten times slower.
 const SMALLEST: f32 = 1e-25;
 
-/// Gradient by the gates before activation; `by_cell` goes in as the gradient by this step's cell
+/// Gradients by the gates before activation; `by_cell` goes in as the gradient by this step's cell
 /// from the next step and comes out as the gradient by the cell before.
 ///
 /// # Safety
-/// The processor has what `S` needs.
+/// The processor has what `V` needs.
 #[inline(always)]
-unsafe fn differentiate<S: Sums, const FMA: bool>(
+unsafe fn differentiate<V: Vector>(
     step: Step<'_>,
-    by_cell: &mut [f32],
-    delta: &mut [f32],
+    by_cell: &mut [[f32; LANES]],
+    deltas: &mut [Gates],
 ) {
-    let n = by_cell.len();
-    let (input, rest) = step.gates.split_at(n);
-    let (forget, rest) = rest.split_at(n);
-    let (candidate, output) = rest.split_at(n);
-    let (by_input, rest) = delta.split_at_mut(n);
-    let (by_forget, rest) = rest.split_at_mut(n);
-    let (by_candidate, by_output) = rest.split_at_mut(n);
-    for at in (0..n).step_by(LANES) {
-        let (i, f) = (block(input, at), block(forget, at));
-        let (g, o) = (block(candidate, at), block(output, at));
-        let (cell, before) = (block(step.cell, at), block(step.cell_before, at));
-        let (grad, by_hidden) = (block(step.grad, at), block(step.by_hidden, at));
-        // SAFETY: the caller answers for the processor.
-        let bent = unsafe { each::<S>(&cell, tanh::<FMA>) };
-        let mut by_c = block(by_cell, at);
-        let mut by_i = [0.0; LANES];
-        let mut by_f = [0.0; LANES];
-        let mut by_g = [0.0; LANES];
-        let mut by_o = [0.0; LANES];
-        for l in 0..LANES {
-            let by_h = flushed(grad[l] + by_hidden[l]);
-            by_c[l] = flushed(by_c[l] + by_h * o[l] * (1.0 - bent[l] * bent[l]));
-            by_i[l] = by_c[l] * g[l] * i[l] * (1.0 - i[l]);
-            by_f[l] = by_c[l] * before[l] * f[l] * (1.0 - f[l]);
-            by_g[l] = by_c[l] * i[l] * (1.0 - g[l] * g[l]);
-            by_o[l] = by_h * bent[l] * o[l] * (1.0 - o[l]);
-            by_c[l] *= f[l];
+    let height = deltas.len();
+    let Step { gates, cells, before, grad, by_hidden, hidden, unit } = step;
+    // SAFETY: the caller answers for the processor.
+    unsafe {
+        let one = V::splat(1.0);
+        // Rows past the last are computed from the last and dropped.
+        let mut cell = [one; TILE];
+        for (r, cell) in cell.iter_mut().enumerate() {
+            *cell = V::load(&cells[r.min(height - 1)]);
         }
-        put(by_input, at, &by_i);
-        put(by_forget, at, &by_f);
-        put(by_candidate, at, &by_g);
-        put(by_output, at, &by_o);
-        put(by_cell, at, &by_c);
+        let bent = tanh(cell);
+        for r in 0..height {
+            let [i, f, g, o] = &gates[r];
+            let (i, f, g, o) = (V::load(i), V::load(f), V::load(g), V::load(o));
+            let row = r * hidden..(r + 1) * hidden;
+            let outside = V::load(&block(&grad[row.clone()], unit));
+            let inside = V::load(&block(&by_hidden[row], unit));
+            let by_h = outside.add(inside).zero_below(SMALLEST);
+            let bend = bent[r].neg_mul_add(bent[r], one);
+            let by_c = by_h.mul(o).mul_add(bend, V::load(&by_cell[r])).zero_below(SMALLEST);
+            // The slope of the logistic function is y (1 - y), that of tanh 1 - y².
+            let found = [
+                by_c.mul(g).mul(i.neg_mul_add(i, i)),
+                by_c.mul(V::load(&before[r])).mul(f.neg_mul_add(f, f)),
+                by_c.mul(i).mul(g.neg_mul_add(g, one)),
+                by_h.mul(bent[r]).mul(o.neg_mul_add(o, o)),
+            ];
+            for (found, delta) in found.into_iter().zip(&mut deltas[r]) {
+                found.store(delta);
+            }
+            by_c.mul(f).store(&mut by_cell[r]);
+        }
     }
-}
-
-#[inline(always)]
-fn flushed(gradient: f32) -> f32 {
-    if gradient.abs() < SMALLEST { 0.0 } else { gradient }
 }

@@ -8,16 +8,22 @@
 //! gradients are added in the order of the chunks, so the result is the same, bit for bit,
 //! whatever the number of threads.
 //!
-//! Everything is time-major: `[step, window, value]`. The gates of a row lie as
-//! `[input | forget | candidate | output]`, each `hidden` wide.
+//! Within a step, the weights of one block of units (20 KiB at 80 inputs and units) stay in the
+//! first-level cache while all rows pass, and a block's gates are activated as soon as their sums
+//! are there.
+//!
+//! Arguments and results are time-major: `[step, window, value]`, the gates of a row as
+//! `[input | forget | candidate | output]`, each `hidden` wide. Inside, gates lie in blocks, see
+//! [`Gates`].
 
-#[cfg(target_arch = "x86_64")]
-use super::gemm::{Avx, Avx512};
 use rayon::prelude::*;
 
+#[cfg(target_arch = "x86_64")]
+use super::vector::{Avx, Avx512};
 use super::{
-    activation::{each, sigmoid, tanh},
-    gemm::{LANES, Panels, Portable, Rows, Start, Sums, block, multiply, put},
+    activation::{sigmoid, tanh},
+    gemm::{Gates, Left, TILE, add_products, by_block, put},
+    vector::{LANES, Portable, Vector},
 };
 
 /// Windows per chunk. A constant: results must not depend on the machine's thread count.
@@ -38,29 +44,37 @@ impl Sizes {
     pub(super) fn gates(&self) -> usize {
         4 * self.hidden
     }
+    /// Blocks of [`LANES`] units.
+    pub(super) fn blocks(&self) -> usize {
+        self.hidden.div_ceil(LANES)
+    }
+    pub(super) fn input_steps(&self) -> usize {
+        if self.constant_input { 1 } else { self.steps }
+    }
     fn input_len(&self) -> usize {
-        let steps = if self.constant_input { 1 } else { self.steps };
-        steps * self.batch * self.inputs
+        self.input_steps() * self.batch * self.inputs
     }
     /// Windows of the chunk that begins at window `first`.
     pub(super) fn rows(&self, first: usize) -> usize {
         CHUNK.min(self.batch - first)
     }
     /// The rows of the input at `step`, from window `first` on.
-    fn input_at<'a>(&self, input: &'a [f32], step: usize, first: usize) -> Rows<'a> {
+    pub(super) fn input_at<'a>(&self, input: &'a [f32], step: usize, first: usize) -> &'a [f32] {
         let step = if self.constant_input { 0 } else { step };
-        let data = &input[(step * self.batch + first) * self.inputs..];
-        Rows { data, stride: self.inputs }
+        &input[(step * self.batch + first) * self.inputs..][..self.rows(first) * self.inputs]
     }
 }
 
-/// What the backward pass needs of the forward pass, chunk by chunk: `[chunk][step][row][..]`.
+/// What the backward pass needs of the forward pass, a part for each chunk.
 #[derive(Debug)]
-pub struct Trace {
-    /// Activated gates, `4 * hidden` per row.
-    pub(super) gates: Vec<f32>,
-    /// Cells, `hidden` per row.
-    pub(super) cells: Vec<f32>,
+pub struct Trace(pub(super) Vec<ChunkTrace>);
+
+/// `[step][block][row]`, the rows of one chunk.
+#[derive(Debug, Default)]
+pub(super) struct ChunkTrace {
+    /// After activation.
+    pub(super) gates: Vec<Gates>,
+    pub(super) cells: Vec<[f32; LANES]>,
 }
 
 /// Runs the layer. `input` is `[steps or 1, batch, inputs]`, `weight` `[inputs + hidden, 4 hidden]`
@@ -78,65 +92,55 @@ pub(super) fn forward(
     assert!(input.len() == sizes.input_len() && bias.len() == gates);
     assert!(weight.len() == (inputs + hidden) * gates);
     let weights = Weights {
-        input: Panels::new(&weight[..inputs * gates], inputs, gates),
-        recurrent: Panels::new(&weight[inputs * gates..], hidden, gates),
+        input: by_block(&weight[..inputs * gates], inputs, hidden),
+        recurrent: by_block(&weight[inputs * gates..], hidden, hidden),
+        bias: by_block(bias, 1, hidden),
     };
-    let kept = if keep { steps * batch } else { 0 };
-    let mut trace = Trace { gates: vec![0.0; kept * gates], cells: vec![0.0; kept * hidden] };
-    let run = |first: usize, gates_kept: &mut [f32], cells_kept: &mut [f32]| {
-        let mut out = vec![0.0; steps * sizes.rows(first) * hidden];
-        let kept = keep.then_some((gates_kept, cells_kept));
-        forward_chunk(ForwardChunk {
-            sizes,
-            first,
-            input,
-            weights: &weights,
-            bias,
-            kept,
-            out: &mut out,
-        });
-        out
-    };
-    let chunks: Vec<Vec<f32>> = if keep {
-        trace
-            .gates
-            .par_chunks_mut(steps * CHUNK * gates)
-            .zip(trace.cells.par_chunks_mut(steps * CHUNK * hidden))
-            .enumerate()
-            .map(|(chunk, (gates_kept, cells_kept))| run(chunk * CHUNK, gates_kept, cells_kept))
-            .collect()
-    } else {
-        let n_chunks = batch.div_ceil(CHUNK);
-        (0..n_chunks).into_par_iter().map(|chunk| run(chunk * CHUNK, &mut [], &mut [])).collect()
-    };
-    (join_chunks(chunks, steps, batch, hidden), trace)
+    let mut output = vec![0.0; steps * batch * hidden];
+    let traces = split_rows(&mut output, batch, hidden)
+        .into_par_iter()
+        .enumerate()
+        .map(|(chunk, out)| {
+            let first = chunk * CHUNK;
+            let kept = steps * sizes.blocks() * sizes.rows(first);
+            let mut trace = ChunkTrace::default();
+            if keep {
+                trace.gates.reserve_exact(kept);
+                trace.cells.reserve_exact(kept);
+            }
+            let trace_kept = keep.then_some(&mut trace);
+            forward_chunk(ForwardChunk {
+                sizes,
+                first,
+                input,
+                weights: &weights,
+                trace: trace_kept,
+                out,
+            });
+            trace
+        })
+        .collect();
+    (output, Trace(traces))
 }
 
-/// `[chunk][step][row][width]` -> `[step][window][width]`.
-pub(super) fn join_chunks(
-    mut chunks: Vec<Vec<f32>>,
-    steps: usize,
-    batch: usize,
-    width: usize,
-) -> Vec<f32> {
-    if chunks.len() == 1
-        && let Some(only) = chunks.pop()
-    {
-        return only;
-    }
-    let mut joined = Vec::with_capacity(steps * batch * width);
-    for step in 0..steps {
-        for chunk in &chunks {
-            let len = chunk.len() / steps;
-            joined.extend_from_slice(&chunk[step * len..(step + 1) * len]);
+/// Cuts a `[step, window, width]` buffer into the parts that belong to each chunk, step by step.
+pub(super) fn split_rows(values: &mut [f32], batch: usize, width: usize) -> Vec<Vec<&mut [f32]>> {
+    let steps = if values.is_empty() { 0 } else { values.len() / (batch * width) };
+    let mut chunks: Vec<Vec<&mut [f32]>> =
+        (0..batch.div_ceil(CHUNK)).map(|_| Vec::with_capacity(steps)).collect();
+    for step in values.chunks_exact_mut((batch * width).max(1)) {
+        for (chunk, rows) in chunks.iter_mut().zip(step.chunks_mut(CHUNK * width)) {
+            chunk.push(rows);
         }
     }
-    joined
+    chunks
 }
 
-pub(super) struct Weights {
-    pub(super) input: Panels,
-    pub(super) recurrent: Panels,
+/// A layer's weights in blocks, `[block][input or unit]`.
+struct Weights {
+    input: Vec<Gates>,
+    recurrent: Vec<Gates>,
+    bias: Vec<Gates>,
 }
 
 struct ForwardChunk<'a> {
@@ -144,9 +148,9 @@ struct ForwardChunk<'a> {
     first: usize,
     input: &'a [f32],
     weights: &'a Weights,
-    bias: &'a [f32],
-    kept: Option<(&'a mut [f32], &'a mut [f32])>,
-    out: &'a mut [f32],
+    trace: Option<&'a mut ChunkTrace>,
+    /// This chunk's rows of every step.
+    out: Vec<&'a mut [f32]>,
 }
 
 /// Compiles `$generic` once per instruction set and calls the best that the processor has. The
@@ -160,12 +164,12 @@ macro_rules! per_instruction_set {
                 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,fma")]
                 fn avx512(argument: $argument) {
                     // SAFETY: this function is compiled for what the sums need.
-                    unsafe { $generic::<Avx512, 8, 2, true>(argument) }
+                    unsafe { $generic::<Avx512, 4, 8, 2>(argument) }
                 }
                 #[target_feature(enable = "avx2,fma")]
                 fn avx2(argument: $argument) {
                     // SAFETY: as above.
-                    unsafe { $generic::<Avx, 4, 1, true>(argument) }
+                    unsafe { $generic::<Avx, 1, 4, 1>(argument) }
                 }
                 if is_x86_feature_detected!("avx512f")
                     && is_x86_feature_detected!("avx512bw")
@@ -182,7 +186,7 @@ macro_rules! per_instruction_set {
                 }
             }
             // SAFETY: the portable sums need nothing.
-            unsafe { $generic::<Portable, 4, 1, { cfg!(target_arch = "aarch64") }>(argument) }
+            unsafe { $generic::<Portable, 1, 4, 1>(argument) }
         }
     };
 }
@@ -192,103 +196,109 @@ pub(super) use per_instruction_set;
 per_instruction_set!(forward_chunk, forward_rows, ForwardChunk<'_>);
 
 /// # Safety
-/// The processor has what `S` needs.
+/// The processor has what `V` needs.
 #[inline(always)]
-unsafe fn forward_rows<S: Sums, const TILE: usize, const WIDE: usize, const FMA: bool>(
+unsafe fn forward_rows<V: Vector, const GATES: usize, const ROWS: usize, const WIDE: usize>(
     chunk: ForwardChunk<'_>,
 ) {
-    let ForwardChunk { sizes, first, input, weights, bias, mut kept, out } = chunk;
-    let (hidden, gates, rows) = (sizes.hidden, sizes.gates(), sizes.rows(first));
-    let width = rows * hidden;
-    let mut scratch = vec![0.0f32; rows * gates];
-    let mut cell = vec![0.0f32; width];
+    let ForwardChunk { sizes, first, input, weights, mut trace, out } = chunk;
+    let Sizes { inputs, hidden, .. } = sizes;
+    let (blocks, rows) = (sizes.blocks(), sizes.rows(first));
+    let mut cells = vec![[0.0f32; LANES]; blocks * rows];
+    let (mut before, mut after) = (vec![0.0f32; rows * hidden], vec![0.0f32; rows * hidden]);
     // A constant input is projected once.
-    let mut projected = vec![0.0f32; if sizes.constant_input { rows * gates } else { 0 }];
+    let mut projected = Vec::new();
     if sizes.constant_input {
-        let part = (sizes.input_at(input, 0, first), &weights.input);
-        // SAFETY: the caller answers for the processor.
-        unsafe { multiply::<S, TILE, WIDE, 1>([part], Start::Bias(bias), rows, &mut projected) };
+        let input = sizes.input_at(input, 0, first);
+        for block in 0..blocks {
+            let right = &weights.input[block * inputs..(block + 1) * inputs];
+            for top in (0..rows).step_by(TILE) {
+                let height = TILE.min(rows - top);
+                let mut sums = [weights.bias[block]; TILE];
+                let part = (Left::rows(input, inputs, top, height), right);
+                // SAFETY: the caller answers for the processor.
+                unsafe { add_products::<V, GATES, 1>(&mut sums, [part]) };
+                projected.extend_from_slice(&sums[..height]);
+            }
+        }
     }
-    for step in 0..sizes.steps {
-        let (before, after) = out.split_at_mut(step * width);
-        let previous = &before[before.len() - if step == 0 { 0 } else { width }..];
-        let activated = match &mut kept {
-            Some((gates_kept, _)) => {
-                &mut gates_kept[step * rows * gates..(step + 1) * rows * gates]
-            }
-            None => &mut scratch[..],
-        };
-        let recurrent = (Rows { data: previous, stride: hidden }, &weights.recurrent);
-        let current = (sizes.input_at(input, step, first), &weights.input);
-        match (sizes.constant_input, step == 0) {
-            (true, true) => activated.copy_from_slice(&projected),
-            (true, false) => {
-                let start = Start::Rows(&projected);
+    for (step, out) in out.into_iter().enumerate() {
+        let input = sizes.input_at(input, step, first);
+        for block in 0..blocks {
+            let by_input = &weights.input[block * inputs..(block + 1) * inputs];
+            let by_state = &weights.recurrent[block * hidden..(block + 1) * hidden];
+            for top in (0..rows).step_by(TILE) {
+                let height = TILE.min(rows - top);
+                let state = (Left::rows(&before, hidden, top, height), by_state);
+                let mut sums = [weights.bias[block]; TILE];
+                if sizes.constant_input {
+                    let start = &projected[block * rows + top..][..height];
+                    sums[..height].copy_from_slice(start);
+                    // SAFETY: the caller answers for the processor.
+                    unsafe { add_products::<V, GATES, 1>(&mut sums, [state]) };
+                } else {
+                    let input = (Left::rows(input, inputs, top, height), by_input);
+                    // SAFETY: the caller answers for the processor.
+                    unsafe { add_products::<V, GATES, 2>(&mut sums, [input, state]) };
+                }
+                let at = block * rows + top;
                 // SAFETY: the caller answers for the processor.
-                unsafe { multiply::<S, TILE, WIDE, 1>([recurrent], start, rows, activated) };
-            }
-            (false, true) => {
-                // SAFETY: the caller answers for the processor.
-                unsafe {
-                    multiply::<S, TILE, WIDE, 1>([current], Start::Bias(bias), rows, activated)
-                };
-            }
-            (false, false) => {
-                let parts = [current, recurrent];
-                // SAFETY: the caller answers for the processor.
-                unsafe { multiply::<S, TILE, WIDE, 2>(parts, Start::Bias(bias), rows, activated) };
+                let states = unsafe { activate::<V>(&mut sums, &mut cells[at..at + height]) };
+                for (r, state) in states.iter().enumerate().take(height) {
+                    let row = &mut after[(top + r) * hidden..(top + r + 1) * hidden];
+                    put(row, block * LANES, state);
+                }
+                if let Some(trace) = &mut trace {
+                    trace.gates.extend_from_slice(&sums[..height]);
+                    trace.cells.extend_from_slice(&cells[at..at + height]);
+                }
             }
         }
-        for row in 0..rows {
-            let at = row * hidden;
-            let (gates, cell) =
-                (&mut activated[row * gates..(row + 1) * gates], &mut cell[at..at + hidden]);
-            // SAFETY: the caller answers for the processor.
-            unsafe { activate::<S, FMA>(gates, cell, &mut after[at..at + hidden]) };
-        }
-        if let Some((_, cells_kept)) = &mut kept {
-            cells_kept[step * width..(step + 1) * width].copy_from_slice(&cell);
-        }
+        out.copy_from_slice(&after);
+        std::mem::swap(&mut before, &mut after);
     }
 }
 
-/// One row of one step: gates before activation -> activated gates, new cell, new hidden state.
+/// Some rows of one block: gates before activation -> activated gates, new cells; the new hidden
+/// states. `cells` may be fewer than [`TILE`]; the states past them mean nothing.
 ///
 /// # Safety
-/// The processor has what `S` needs.
+/// The processor has what `V` needs.
 #[inline(always)]
-unsafe fn activate<S: Sums, const FMA: bool>(
-    gates: &mut [f32],
-    cell: &mut [f32],
-    hidden: &mut [f32],
-) {
-    let n = cell.len();
-    let (input, rest) = gates.split_at_mut(n);
-    let (forget, rest) = rest.split_at_mut(n);
-    let (candidate, output) = rest.split_at_mut(n);
-    for at in (0..n).step_by(LANES) {
-        // SAFETY: the caller answers for the processor.
-        let [i, f, g, o] = unsafe {
-            [
-                each::<S>(&block(input, at), sigmoid::<FMA>),
-                each::<S>(&block(forget, at), sigmoid::<FMA>),
-                each::<S>(&block(candidate, at), tanh::<FMA>),
-                each::<S>(&block(output, at), sigmoid::<FMA>),
-            ]
-        };
-        let mut c = block(cell, at);
-        for l in 0..LANES {
-            c[l] = f[l] * c[l] + i[l] * g[l];
+unsafe fn activate<V: Vector>(
+    gates: &mut [Gates; TILE],
+    cells: &mut [[f32; LANES]],
+) -> [[f32; LANES]; TILE] {
+    // SAFETY: the caller answers for the processor.
+    unsafe {
+        let mut lanes = [[V::splat(0.0); TILE]; 4];
+        for r in 0..TILE {
+            for gate in 0..4 {
+                lanes[gate][r] = V::load(&gates[r][gate]);
+            }
         }
-        // SAFETY: as above.
-        let bent = unsafe { each::<S>(&c, tanh::<FMA>) };
-        let h = std::array::from_fn(|l| o[l] * bent[l]);
-        put(input, at, &i);
-        put(forget, at, &f);
-        put(candidate, at, &g);
-        put(output, at, &o);
-        put(cell, at, &c);
-        put(hidden, at, &h);
+        let [i, f, g, o] = lanes;
+        let (i, f, g, o) = (sigmoid(i), sigmoid(f), tanh(g), sigmoid(o));
+        let mut cell = [V::splat(0.0); TILE];
+        for (cell, kept) in cell.iter_mut().zip(cells.iter()) {
+            *cell = V::load(kept);
+        }
+        for r in 0..TILE {
+            cell[r] = f[r].mul_add(cell[r], i[r].mul(g[r]));
+        }
+        let bent = tanh(cell);
+        let mut states = [[0.0; LANES]; TILE];
+        for r in 0..TILE {
+            i[r].store(&mut gates[r][0]);
+            f[r].store(&mut gates[r][1]);
+            g[r].store(&mut gates[r][2]);
+            o[r].store(&mut gates[r][3]);
+            o[r].mul(bent[r]).store(&mut states[r]);
+        }
+        for (kept, cell) in cells.iter_mut().zip(cell) {
+            cell.store(kept);
+        }
+        states
     }
 }
 
@@ -296,34 +306,60 @@ unsafe fn activate<S: Sums, const FMA: bool>(
 mod tests {
     use super::*;
 
-    #[test]
-    fn the_portable_code_gives_what_the_best_instruction_set_gives() {
+    /// Runs a chunk of seven windows, which fill no tile, and 21 units, which fill no block.
+    fn run(forward: fn(ForwardChunk<'_>)) -> Vec<f32> {
         let sizes = Sizes { steps: 6, batch: 7, inputs: 3, hidden: 21, constant_input: false };
         let numbers = |n: usize| -> Vec<f32> { (0..n).map(|i| (i as f32 * 0.7).sin()).collect() };
         let (input, weight, bias) = (numbers(6 * 7 * 3), numbers(24 * 84), numbers(84));
         let weights = Weights {
-            input: Panels::new(&weight[..3 * 84], 3, 84),
-            recurrent: Panels::new(&weight[3 * 84..], 21, 84),
+            input: by_block(&weight[..3 * 84], 3, 21),
+            recurrent: by_block(&weight[3 * 84..], 21, 21),
+            bias: by_block(&bias, 1, 21),
         };
-        let run = |forward: fn(ForwardChunk<'_>)| {
-            let mut out = vec![0.0; 6 * 7 * 21];
-            let (input, bias, out_rows) = (&input[..], &bias[..], &mut out[..]);
-            let chunk = ForwardChunk {
-                sizes,
-                first: 0,
-                input,
-                weights: &weights,
-                bias,
-                kept: None,
-                out: out_rows,
-            };
-            forward(chunk);
-            out
-        };
-        // SAFETY: the portable sums need nothing.
-        let portable = run(|chunk| unsafe { forward_rows::<Portable, 4, 1, false>(chunk) });
-        for (a, b) in portable.iter().zip(run(forward_chunk)) {
-            assert!((a - b).abs() < 1e-5, "{a} against {b}");
+        let mut output = vec![0.0; 6 * 7 * 21];
+        let mut chunks = split_rows(&mut output, 7, 21);
+        let out = chunks.remove(0);
+        forward(ForwardChunk {
+            sizes,
+            first: 0,
+            input: &input,
+            weights: &weights,
+            trace: None,
+            out,
+        });
+        output
+    }
+
+    #[test]
+    fn every_instruction_set_gives_the_same() {
+        // SAFETY: the portable vector needs nothing.
+        let portable = run(|chunk| unsafe { forward_rows::<Portable, 1, 4, 1>(chunk) });
+        let mut others = vec![run(forward_chunk)];
+        #[cfg(target_arch = "x86_64")]
+        {
+            #[target_feature(enable = "avx2,fma")]
+            fn avx2(chunk: ForwardChunk<'_>) {
+                // SAFETY: this function is compiled for what the vector needs.
+                unsafe { forward_rows::<Avx, 1, 4, 1>(chunk) }
+            }
+            if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
+                // SAFETY: the processor has every feature that the function is compiled for.
+                others.push(run(|chunk| unsafe { avx2(chunk) }));
+            }
         }
+        for other in others {
+            for (a, b) in portable.iter().zip(other) {
+                assert!((a - b).abs() < 1e-5, "{a} against {b}");
+            }
+        }
+    }
+
+    #[test]
+    fn rows_are_split_by_chunk_and_step() {
+        let mut values: Vec<f32> = (0..2 * 18 * 3).map(|i| i as f32).collect();
+        let chunks = split_rows(&mut values, 18, 3);
+        assert_eq!(chunks.len(), 2);
+        assert_eq!((chunks[0][0].len(), chunks[1][0].len()), (CHUNK * 3, 2 * 3));
+        assert_eq!(chunks[1][1][0], ((18 + CHUNK) * 3) as f32);
     }
 }

@@ -2,128 +2,24 @@
 //!
 //! A recurrent step multiplies a few rows (the windows of a batch) by one weight matrix, 168
 //! times in a row. A general library rearranges the weights on every call, which costs as much as
-//! the product itself at these sizes. Here the weights are rearranged once per sequence, into
-//! panels of [`LANES`] columns, and every step reuses them.
+//! the product itself at these sizes. Here the weights are rearranged once per sequence, and every
+//! step reuses them.
 //!
-//! The inner loop is generic over [`Sums`], sixteen running sums held in registers: one AVX-512
-//! register, two AVX registers, or an array that the compiler places as it can.
+//! Units of a layer go in blocks of [`LANES`]. A block holds its four gates side by side, so that
+//! the sums of one row and block can be activated while they are in registers; see [`Gates`]. The
+//! gradients by the gates lie in the same way.
+//!
+//! The inner loops are generic over [`Vector`], sixteen running sums held in registers. They are
+//! written without closures: a closure is compiled for every processor and may stay a call where
+//! the function around it is compiled for one.
 
-/// Columns per panel.
-pub(super) const LANES: usize = 16;
+use super::vector::{LANES, Vector};
 
-/// Sixteen sums side by side, in registers.
-///
-/// # Safety
-/// An implementation may use instructions that not every processor has. Its methods may be called
-/// only where the caller has made sure of them; all are inlined into such a caller.
-pub(super) trait Sums: Copy {
-    unsafe fn load(values: &[f32; LANES]) -> Self;
-    unsafe fn store(self, values: &mut [f32; LANES]);
-    /// `self + factor * row`.
-    unsafe fn add_scaled(self, factor: f32, row: Self) -> Self;
-    /// 1 / value for each of the values, within a unit in the last place.
-    #[inline(always)]
-    unsafe fn reciprocals(values: &[f32; LANES]) -> [f32; LANES] {
-        std::array::from_fn(|lane| 1.0 / values[lane])
-    }
-}
+/// The four gates of a block, for one row: input, forget, candidate, output.
+pub(super) type Gates = [[f32; LANES]; 4];
 
-/// Sums on any processor.
-#[derive(Clone, Copy)]
-pub(super) struct Portable([f32; LANES]);
-
-impl Sums for Portable {
-    #[inline(always)]
-    unsafe fn load(values: &[f32; LANES]) -> Self {
-        Self(*values)
-    }
-    #[inline(always)]
-    unsafe fn store(self, values: &mut [f32; LANES]) {
-        *values = self.0;
-    }
-    #[inline(always)]
-    unsafe fn add_scaled(mut self, factor: f32, row: Self) -> Self {
-        for (sum, value) in self.0.iter_mut().zip(row.0) {
-            *sum += factor * value;
-        }
-        self
-    }
-}
-
-#[cfg(target_arch = "x86_64")]
-pub(super) use x86::{Avx, Avx512};
-
-#[cfg(target_arch = "x86_64")]
-mod x86 {
-    use std::arch::x86_64::{
-        __m256, __m512, _mm256_fmadd_ps, _mm256_loadu_ps, _mm256_set1_ps, _mm256_storeu_ps,
-        _mm512_fmadd_ps, _mm512_fnmadd_ps, _mm512_loadu_ps, _mm512_rcp14_ps, _mm512_set1_ps,
-        _mm512_storeu_ps,
-    };
-
-    use super::{LANES, Sums};
-
-    /// Needs AVX-512F.
-    #[derive(Clone, Copy)]
-    pub(in super::super) struct Avx512(__m512);
-
-    // SAFETY of every call below: sixteen values lie behind each reference, unaligned access is
-    // allowed, and the trait makes the caller answer for the instructions.
-    impl Sums for Avx512 {
-        #[inline(always)]
-        unsafe fn load(values: &[f32; LANES]) -> Self {
-            Self(unsafe { _mm512_loadu_ps(values.as_ptr()) })
-        }
-        #[inline(always)]
-        unsafe fn store(self, values: &mut [f32; LANES]) {
-            unsafe { _mm512_storeu_ps(values.as_mut_ptr(), self.0) }
-        }
-        #[inline(always)]
-        unsafe fn add_scaled(self, factor: f32, row: Self) -> Self {
-            Self(unsafe { _mm512_fmadd_ps(_mm512_set1_ps(factor), row.0, self.0) })
-        }
-        /// An approximation to 14 bits and one step of Newton's method: a division of sixteen
-        /// values takes as long as eight of these.
-        #[inline(always)]
-        unsafe fn reciprocals(values: &[f32; LANES]) -> [f32; LANES] {
-            let mut found = [0.0; LANES];
-            unsafe {
-                let values = _mm512_loadu_ps(values.as_ptr());
-                let near = _mm512_rcp14_ps(values);
-                let error = _mm512_fnmadd_ps(values, near, _mm512_set1_ps(1.0));
-                Self(_mm512_fmadd_ps(near, error, near)).store(&mut found);
-            }
-            found
-        }
-    }
-
-    /// Needs AVX and FMA.
-    #[derive(Clone, Copy)]
-    pub(in super::super) struct Avx(__m256, __m256);
-
-    impl Sums for Avx {
-        #[inline(always)]
-        unsafe fn load(values: &[f32; LANES]) -> Self {
-            let half = values.as_ptr();
-            unsafe { Self(_mm256_loadu_ps(half), _mm256_loadu_ps(half.add(8))) }
-        }
-        #[inline(always)]
-        unsafe fn store(self, values: &mut [f32; LANES]) {
-            let half = values.as_mut_ptr();
-            unsafe {
-                _mm256_storeu_ps(half, self.0);
-                _mm256_storeu_ps(half.add(8), self.1);
-            }
-        }
-        #[inline(always)]
-        unsafe fn add_scaled(self, factor: f32, row: Self) -> Self {
-            unsafe {
-                let factor = _mm256_set1_ps(factor);
-                Self(_mm256_fmadd_ps(factor, row.0, self.0), _mm256_fmadd_ps(factor, row.1, self.1))
-            }
-        }
-    }
-}
+/// Gates of one block before anything is added to them.
+pub(super) const NO_GATES: Gates = [[0.0; LANES]; 4];
 
 /// [`LANES`] values from `at` on, filled up with zeros. Arithmetic on such blocks becomes vector
 /// instructions; on slices that might overlap it does not.
@@ -150,87 +46,182 @@ pub(super) fn put(values: &mut [f32], at: usize, block: &[f32; LANES]) {
     }
 }
 
-/// A matrix `[k, n]`, rearranged to panels of [`LANES`] columns: `[n / LANES][k][LANES]`, the
-/// last panel filled up with zeros.
+/// `[k, 4 * hidden]`, gate by gate -> `[block][k]`, missing units filled up with zeros.
+pub(super) fn by_block(matrix: &[f32], k: usize, hidden: usize) -> Vec<Gates> {
+    assert!(matrix.len() == k * 4 * hidden);
+    let blocks = hidden.div_ceil(LANES);
+    let mut found = Vec::with_capacity(blocks * k);
+    for first in (0..hidden).step_by(LANES) {
+        for row in matrix.chunks_exact(4 * hidden) {
+            let gate = |gate: usize| block(&row[gate * hidden..(gate + 1) * hidden], first);
+            found.push(std::array::from_fn(gate));
+        }
+    }
+    found
+}
+
+/// The way back from [`by_block`].
+pub(super) fn by_gate(blocks: &[Gates], k: usize, hidden: usize) -> Vec<f32> {
+    let mut matrix = vec![0.0; k * 4 * hidden];
+    for (place, gates) in blocks.iter().enumerate() {
+        let (row, first) = (place % k, place / k * LANES);
+        let row = &mut matrix[row * 4 * hidden..(row + 1) * 4 * hidden];
+        for (gate, values) in gates.iter().enumerate() {
+            put(&mut row[gate * hidden..(gate + 1) * hidden], first, values);
+        }
+    }
+    matrix
+}
+
+/// Rows whose sums [`add_products`] keeps in registers at once.
+pub(super) const TILE: usize = 4;
+
+/// The left side of a product: `data[offsets[r] + p * step]` for row `r` and place `p`.
+#[derive(Clone, Copy)]
+pub(super) struct Left<'a> {
+    data: &'a [f32],
+    offsets: [usize; TILE],
+    step: usize,
+}
+
+impl<'a> Left<'a> {
+    /// `height` rows of a row-major matrix, `stride` values apart, from row `top` on.
+    #[inline(always)]
+    pub(super) fn rows(data: &'a [f32], stride: usize, top: usize, height: usize) -> Self {
+        // Rows past the last are read from the last: they are computed and dropped, so that the
+        // loop has no branch.
+        let mut offsets = [0; TILE];
+        for (r, offset) in offsets.iter_mut().enumerate() {
+            *offset = (top + r.min(height - 1)) * stride;
+        }
+        Self { data, offsets, step: 1 }
+    }
+
+    /// `height` columns of such a matrix, from column `first` on.
+    #[inline(always)]
+    pub(super) fn columns(data: &'a [f32], stride: usize, first: usize, height: usize) -> Self {
+        let mut offsets = [0; TILE];
+        for (r, offset) in offsets.iter_mut().enumerate() {
+            *offset = first + r.min(height - 1);
+        }
+        Self { data, offsets, step: stride }
+    }
+}
+
+/// `sums[r] += sum over parts and places p of left[r, p] * right[p]`.
+///
+/// Works on `GATES` gates at a time, whose sums stay in registers: each value that is read on the
+/// left serves `GATES` of them, each on the right [`TILE`] rows.
+///
+/// # Safety
+/// The processor has what `V` needs.
+#[inline(always)]
+pub(super) unsafe fn add_products<V: Vector, const GATES: usize, const PARTS: usize>(
+    sums: &mut [Gates; TILE],
+    parts: [(Left<'_>, &[Gates]); PARTS],
+) {
+    for (left, right) in &parts {
+        let last = left.offsets.iter().max().unwrap_or(&0) + right.len().max(1) * left.step;
+        assert!(right.is_empty() || last - left.step < left.data.len());
+    }
+    for first in (0..4).step_by(GATES) {
+        // SAFETY: the assertion covers the greatest index; the caller answers for the processor.
+        unsafe {
+            let mut local = [[V::splat(0.0); GATES]; TILE];
+            for (local, sums) in local.iter_mut().zip(&*sums) {
+                for (g, local) in local.iter_mut().enumerate() {
+                    *local = V::load(&sums[first + g]);
+                }
+            }
+            for (left, right) in &parts {
+                let mut at = left.data.as_ptr();
+                for gates in *right {
+                    let mut row = [V::splat(0.0); GATES];
+                    for (g, row) in row.iter_mut().enumerate() {
+                        *row = V::load(&gates[first + g]);
+                    }
+                    for (local, offset) in local.iter_mut().zip(left.offsets) {
+                        let factor = V::splat(*at.add(offset));
+                        for g in 0..GATES {
+                            local[g] = row[g].mul_add(factor, local[g]);
+                        }
+                    }
+                    at = at.wrapping_add(left.step);
+                }
+            }
+            for r in 0..TILE {
+                for g in 0..GATES {
+                    local[r][g].store(&mut sums[r][first + g]);
+                }
+            }
+        }
+    }
+}
+
+/// The transpose of a matrix `[n, 4 * hidden]`, for products with gradients by gates: panels of
+/// [`LANES`] of its `n` columns, `[n / LANES][block][gate][unit][LANES]`, filled up with zeros.
 pub(super) struct Panels {
-    data: Vec<f32>,
+    data: Vec<[f32; LANES]>,
+    /// Rows of a panel: gates of all blocks.
     k: usize,
     n: usize,
 }
 
 impl Panels {
-    /// From a row-major `[k, n]` matrix.
-    pub(super) fn new(matrix: &[f32], k: usize, n: usize) -> Self {
-        Self::gather(k, n, |p, column| matrix[p * n + column])
-    }
-
-    /// From the transpose of a row-major `[n, k]` matrix.
-    pub(super) fn transposed(matrix: &[f32], k: usize, n: usize) -> Self {
-        Self::gather(k, n, |p, column| matrix[column * k + p])
-    }
-
-    fn gather(k: usize, n: usize, at: impl Fn(usize, usize) -> f32) -> Self {
-        let mut data = vec![0.0; n.div_ceil(LANES) * k * LANES];
-        for column in 0..n {
-            let panel = &mut data[column / LANES * k * LANES..];
-            for p in 0..k {
-                panel[p * LANES + column % LANES] = at(p, column);
+    /// From a row-major `[n, 4 * hidden]` matrix.
+    pub(super) fn transposed(matrix: &[f32], n: usize, hidden: usize) -> Self {
+        let k = hidden.div_ceil(LANES) * 4 * LANES;
+        let mut data = vec![[0.0; LANES]; n.div_ceil(LANES) * k];
+        for (column, row) in matrix.chunks_exact(4 * hidden).enumerate() {
+            let panel = &mut data[column / LANES * k..][..k];
+            for (place, value) in row.iter().enumerate() {
+                let (gate, unit) = (place / hidden, place % hidden);
+                let at = (unit / LANES * 4 + gate) * LANES + unit % LANES;
+                panel[at][column % LANES] = *value;
             }
         }
         Self { data, k, n }
     }
 }
 
-/// Rows of a matrix: row `r` starts at `r * stride` and has as many values as the product needs.
+/// Gradients by the gates of some rows: block `b` of row `r` lies at `b * stride + r`.
 #[derive(Clone, Copy)]
-pub(super) struct Rows<'a> {
-    pub(super) data: &'a [f32],
+pub(super) struct ByGates<'a> {
+    pub(super) data: &'a [Gates],
     pub(super) stride: usize,
 }
 
-/// What a product is added to.
-#[derive(Clone, Copy)]
-pub(super) enum Start<'a> {
-    Zero,
-    /// The same `n` values for every row.
-    Bias(&'a [f32]),
-    /// `[rows, n]`, one row each.
-    Rows(&'a [f32]),
-}
-
-/// `out[r, ..n] = start + sum over parts of rows[r] · panels`, for `r` in `0..rows`; all parts
-/// have the same `n`, and `out` is a contiguous `[rows, n]`.
+/// `out[r, ..n] = rows[r] · panels`, for `r` in `0..rows`; `out` is a contiguous `[rows, n]`.
 ///
-/// Works on tiles of `TILE` rows by `WIDE` panels whose sums stay in registers: each value that is
-/// read from a row serves `WIDE` panels, each from a panel `TILE` rows.
+/// Works on tiles of `ROWS` rows by `WIDE` panels whose sums stay in registers.
 ///
 /// # Safety
-/// The processor has what `S` needs.
+/// The processor has what `V` needs.
 #[inline(always)]
-pub(super) unsafe fn multiply<S: Sums, const TILE: usize, const WIDE: usize, const PARTS: usize>(
-    parts: [(Rows<'_>, &Panels); PARTS],
-    start: Start<'_>,
+pub(super) unsafe fn multiply<V: Vector, const ROWS: usize, const WIDE: usize>(
+    left: ByGates<'_>,
+    panels: &Panels,
     rows: usize,
     out: &mut [f32],
 ) {
-    let n = parts[0].1.n;
-    for (a, panels) in &parts {
-        assert!(panels.n == n && (rows == 0 || a.data.len() >= (rows - 1) * a.stride + panels.k));
-    }
+    let (n, blocks) = (panels.n, panels.k / (4 * LANES));
+    assert!(rows <= left.stride && left.data.len() + left.stride >= blocks * left.stride + rows);
     assert!(out.len() == rows * n);
-    for top in (0..rows).step_by(TILE) {
-        let mut column = 0;
-        // SAFETY: the assertions above cover all rows and columns; the caller answers for the
-        // processor.
-        unsafe {
-            while column + WIDE * LANES <= n {
-                tile::<S, TILE, WIDE, PARTS>(&parts, start, (rows, top, column), out);
-                column += WIDE * LANES;
+    let mut column = 0;
+    // SAFETY: the assertions above cover all rows and columns; the caller answers for the
+    // processor.
+    unsafe {
+        while column + WIDE * LANES <= n {
+            for top in (0..rows).step_by(ROWS) {
+                tile::<V, ROWS, WIDE>(left, panels, (rows, top, column), out);
             }
-            while column < n {
-                tile::<S, TILE, 1, PARTS>(&parts, start, (rows, top, column), out);
-                column += LANES;
+            column += WIDE * LANES;
+        }
+        while column < n {
+            for top in (0..rows).step_by(ROWS) {
+                tile::<V, ROWS, 1>(left, panels, (rows, top, column), out);
             }
+            column += LANES;
         }
     }
 }
@@ -238,121 +229,61 @@ pub(super) unsafe fn multiply<S: Sums, const TILE: usize, const WIDE: usize, con
 /// The sums of the rows from `top` and of `WIDE` panels from `column` on.
 ///
 /// # Safety
-/// Every part has `rows` rows and a panel at `column` and the `WIDE - 1` after it, and the processor
-/// has what `S` needs.
+/// There are `rows` rows and a panel at `column` and the `WIDE - 1` after it, and the processor has
+/// what `V` needs.
 #[inline(always)]
-unsafe fn tile<S: Sums, const TILE: usize, const WIDE: usize, const PARTS: usize>(
-    parts: &[(Rows<'_>, &Panels); PARTS],
-    start: Start<'_>,
+unsafe fn tile<V: Vector, const ROWS: usize, const WIDE: usize>(
+    left: ByGates<'_>,
+    panels: &Panels,
     (rows, top, column): (usize, usize, usize),
     out: &mut [f32],
 ) {
-    let n = parts[0].1.n;
-    let height = TILE.min(rows - top);
-    let mut sums = [[[0.0f32; LANES]; WIDE]; TILE];
-    for (r, sums) in sums.iter_mut().enumerate().take(height) {
-        for (place, sum) in sums.iter_mut().enumerate() {
-            let from = column + place * LANES;
-            let width = LANES.min(n - from);
-            *sum = match start {
-                Start::Zero => [0.0; LANES],
-                Start::Bias(bias) => block(&bias[from..from + width], 0),
-                Start::Rows(base) => {
-                    let at = (top + r) * n + from;
-                    block(&base[at..at + width], 0)
-                }
-            };
-        }
-    }
-    for (a, panels) in parts {
-        let panels: [&[f32]; WIDE] = std::array::from_fn(|place| {
-            let first = column + place * LANES;
-            &panels.data[first * panels.k..(first + LANES) * panels.k]
-        });
-        // Rows past the last are read from the last: they are computed and dropped, so that the
-        // loop below has no branch.
-        let mut offsets = [0; TILE];
-        for (r, offset) in offsets.iter_mut().enumerate() {
-            *offset = (top + r.min(height - 1)) * a.stride;
-        }
-        // SAFETY: the caller answers for the rows, whose starts the offsets are, and for the
-        // processor; the panels are all of the same length.
-        unsafe { accumulate::<S, TILE, WIDE>(&mut sums, a.data, &offsets, &panels) };
-    }
-    for (r, sums) in sums.iter().enumerate().take(height) {
-        for (place, sum) in sums.iter().enumerate() {
-            let from = column + place * LANES;
-            let (at, width) = ((top + r) * n + from, LANES.min(n - from));
-            put(&mut out[at..at + width], 0, sum);
-        }
-    }
-}
-
-/// # Safety
-/// `offsets[r] + k <= a.len()` for all rows, with `k` the number of rows in the panels, which have
-/// the same length, and the processor has what `S` needs.
-#[inline(always)]
-unsafe fn accumulate<S: Sums, const TILE: usize, const WIDE: usize>(
-    sums: &mut [[[f32; LANES]; WIDE]; TILE],
-    a: &[f32],
-    offsets: &[usize; TILE],
-    panels: &[&[f32]; WIDE],
-) {
-    // SAFETY: the caller answers for both conditions above.
+    let height = ROWS.min(rows - top);
+    let right: [&[[f32; LANES]]; WIDE] = std::array::from_fn(|place| {
+        &panels.data[(column / LANES + place) * panels.k..][..panels.k]
+    });
+    let mut found = [[[0.0f32; LANES]; WIDE]; ROWS];
+    // SAFETY: a block has 4 * LANES rows of each panel; `left` has a value for each of them in
+    // every row, because rows past the last are read from the last.
     unsafe {
-        let mut local: [[S; WIDE]; TILE] =
-            std::array::from_fn(|r| std::array::from_fn(|place| S::load(&sums[r][place])));
-        let panels = panels.map(|panel| panel.as_chunks::<LANES>().0);
-        for p in 0..panels[0].len() {
-            let row: [S; WIDE] =
-                std::array::from_fn(|place| S::load(panels[place].get_unchecked(p)));
-            for r in 0..TILE {
-                let factor = *a.get_unchecked(offsets[r] + p);
-                for place in 0..WIDE {
-                    local[r][place] = local[r][place].add_scaled(factor, row[place]);
+        let zero = V::load(&[0.0; LANES]);
+        let mut sums = [[zero; WIDE]; ROWS];
+        for block in 0..panels.k / (4 * LANES) {
+            let first = left.data.as_ptr().add(block * left.stride + top).cast::<f32>();
+            let mut starts = [first; ROWS];
+            for (r, start) in starts.iter_mut().enumerate() {
+                *start = first.add(r.min(height - 1) * 4 * LANES);
+            }
+            for p in 0..4 * LANES {
+                let mut row = [zero; WIDE];
+                for (row, right) in row.iter_mut().zip(&right) {
+                    *row = V::load(right.get_unchecked(block * 4 * LANES + p));
+                }
+                for r in 0..ROWS {
+                    let factor = V::splat(*starts[r].add(p));
+                    for place in 0..WIDE {
+                        sums[r][place] = row[place].mul_add(factor, sums[r][place]);
+                    }
                 }
             }
         }
-        for r in 0..TILE {
+        for r in 0..ROWS {
             for place in 0..WIDE {
-                local[r][place].store(&mut sums[r][place]);
+                sums[r][place].store(&mut found[r][place]);
             }
         }
     }
-}
-
-/// `out[m, n] += aᵀ · b` with `a` `[rows, m]` and `b` `[rows, n]`, both contiguous: how the
-/// gradients of all steps become the gradient of one weight matrix, in one product.
-pub(super) fn add_transposed_product(a: &[f32], b: &[f32], m: usize, n: usize, out: &mut [f32]) {
-    if m == 0 || n == 0 {
-        return;
-    }
-    let rows = a.len() / m;
-    assert!(a.len() == rows * m && b.len() == rows * n && out.len() == m * n);
-    // SAFETY: the assertion above says that each matrix has as many values as its dimensions and
-    // strides let the product touch.
-    unsafe {
-        matrixmultiply::sgemm(
-            m,
-            rows,
-            n,
-            1.0,
-            a.as_ptr(),
-            1,
-            m as isize,
-            b.as_ptr(),
-            n as isize,
-            1,
-            1.0,
-            out.as_mut_ptr(),
-            n as isize,
-            1,
-        );
+    for (r, found) in found.iter().enumerate().take(height) {
+        let row = &mut out[(top + r) * panels.n..(top + r + 1) * panels.n];
+        for (place, values) in found.iter().enumerate() {
+            put(row, column + place * LANES, values);
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::vector::Portable;
     use super::*;
 
     fn numbers(n: usize, seed: u32) -> Vec<f32> {
@@ -364,42 +295,66 @@ mod tests {
     }
 
     #[test]
-    fn a_product_in_panels_is_the_product_whatever_the_remainders() {
-        for (rows, k, n) in [(1, 1, 1), (5, 3, 17), (16, 24, 32), (18, 7, 40), (3, 4, 64)] {
-            let (a, b, bias) = (numbers(rows * k, 1), numbers(k * n, 2), numbers(n, 3));
-            let part = (Rows { data: &a, stride: k }, &Panels::new(&b, k, n));
+    fn blocks_hold_every_gate_of_every_unit_and_zeros_besides() {
+        for hidden in [1, 15, 16, 17, 40] {
+            let matrix = numbers(3 * 4 * hidden, 1);
+            let blocks = by_block(&matrix, 3, hidden);
+            assert_eq!(by_gate(&blocks, 3, hidden), matrix);
+            let there = blocks.as_flattened().as_flattened().iter().filter(|v| **v != 0.0);
+            assert_eq!(there.count(), matrix.iter().filter(|v| **v != 0.0).count());
+        }
+    }
+
+    #[test]
+    fn rows_times_gates_are_the_product() {
+        let (a, weights) = (numbers(3 * 5, 1), by_block(&numbers(5 * 4 * 16, 2), 5, 16));
+        let mut sums = [[[0.25; LANES]; 4]; TILE];
+        // SAFETY: the portable vector needs nothing.
+        unsafe {
+            add_products::<Portable, 2, 1>(&mut sums, [(Left::rows(&a, 5, 1, 2), &weights)]);
+        }
+        for (r, gates) in sums.iter().enumerate().take(2) {
+            for (place, found) in gates.as_flattened().iter().enumerate() {
+                let terms = (0..5).map(|p| a[(1 + r) * 5 + p] * weights[p].as_flattened()[place]);
+                let exact = 0.25 + terms.sum::<f32>();
+                assert!((found - exact).abs() < 1e-6, "{found} against {exact}");
+            }
+        }
+    }
+
+    #[test]
+    fn columns_times_gates_are_the_transposed_product() {
+        let (a, deltas) = (numbers(7 * 6, 3), by_block(&numbers(7 * 4 * 16, 4), 7, 16));
+        let mut sums = [NO_GATES; TILE];
+        // SAFETY: the portable vector needs nothing.
+        unsafe {
+            add_products::<Portable, 4, 1>(&mut sums, [(Left::columns(&a, 6, 2, 4), &deltas)]);
+        }
+        for (c, gates) in sums.iter().enumerate() {
+            for (place, found) in gates.as_flattened().iter().enumerate() {
+                let terms = (0..7).map(|r| a[r * 6 + 2 + c] * deltas[r].as_flattened()[place]);
+                let exact: f32 = terms.sum();
+                assert!((found - exact).abs() < 1e-6, "{found} against {exact}");
+            }
+        }
+    }
+
+    #[test]
+    fn gradients_times_the_transposed_weights_are_the_product_whatever_the_remainders() {
+        for (rows, n, hidden) in [(1, 1, 1), (5, 17, 3), (16, 32, 24), (18, 40, 16), (3, 64, 33)] {
+            let (deltas, weights) = (numbers(rows * 4 * hidden, 5), numbers(n * 4 * hidden, 6));
+            let panels = Panels::transposed(&weights, n, hidden);
+            let left = ByGates { data: &by_block(&deltas, rows, hidden), stride: rows };
             let mut out = vec![0.0; rows * n];
-            // SAFETY: the portable sums need nothing.
-            unsafe { multiply::<Portable, 4, 2, 1>([part], Start::Bias(&bias), rows, &mut out) };
-            for r in 0..rows {
-                for c in 0..n {
-                    let exact: f64 = f64::from(bias[c])
-                        + (0..k)
-                            .map(|p| f64::from(a[r * k + p]) * f64::from(b[p * n + c]))
-                            .sum::<f64>();
-                    assert!((f64::from(out[r * n + c]) - exact).abs() < 1e-6, "{rows} {k} {n}");
-                }
+            // SAFETY: the portable vector needs nothing.
+            unsafe { multiply::<Portable, 4, 2>(left, &panels, rows, &mut out) };
+            for (at, found) in out.iter().enumerate() {
+                let (r, c) = (at / n, at % n);
+                let of = |values: &[f32], row: usize, p: usize| values[row * 4 * hidden + p];
+                let exact: f32 =
+                    (0..4 * hidden).map(|p| of(&deltas, r, p) * of(&weights, c, p)).sum();
+                assert!((found - exact).abs() < 1e-5, "{rows} {n} {hidden}: {found}, {exact}");
             }
         }
-    }
-
-    #[test]
-    fn a_transposed_matrix_makes_the_same_panels() {
-        let matrix = numbers(6 * 5, 4);
-        let mut turned = vec![0.0; 30];
-        for p in 0..6 {
-            for c in 0..5 {
-                turned[c * 6 + p] = matrix[p * 5 + c];
-            }
-        }
-        assert_eq!(Panels::new(&matrix, 6, 5).data, Panels::transposed(&turned, 6, 5).data);
-    }
-
-    #[test]
-    fn the_transposed_product_adds_to_what_is_there() {
-        let (a, b) = ([1.0, 2.0, 3.0, 4.0], [1.0, 0.0, 0.0, 1.0]);
-        let mut out = [10.0; 4];
-        add_transposed_product(&a, &b, 2, 2, &mut out);
-        assert_eq!(out, [11.0, 13.0, 12.0, 14.0]);
     }
 }

@@ -22,6 +22,7 @@ mod fused;
 mod gemm;
 mod memory;
 mod persistent;
+mod vector;
 
 use std::{fmt::Debug, sync::Arc};
 
