@@ -1,9 +1,9 @@
-//! The same autoencoder twice: out of this crate's LSTM layer, and out of burn's own.
+//! The same autoencoder twice: out of this crate's layers, and out of burn's own.
 //!
 //! Two encoder layers, the last state for every step, two decoder layers, a linear output: as in
 //! `peers/lstm_torch.py`, so that windows per second can be compared.
 
-use anomalist::detectors::lstm_autoencoder::lstm_sequence;
+use anomalist::detectors::lstm_autoencoder::{lstm_sequence, project};
 use burn::{
     module::{Module, Param},
     nn::{Linear, LinearConfig, Lstm, LstmConfig},
@@ -57,11 +57,12 @@ pub struct Layer {
     bias: Param<Tensor<1>>,
 }
 
-/// Out of this crate's layer.
+/// Out of this crate's layers.
 #[derive(Module, Debug)]
 pub struct Ours {
     layers: Vec<Layer>,
-    output: Linear,
+    output_weight: Param<Tensor<2>>,
+    output_bias: Param<Tensor<1>>,
 }
 
 impl Ours {
@@ -77,7 +78,12 @@ impl Ours {
         };
         Self {
             layers: size.layers().into_iter().map(layer).collect(),
-            output: LinearConfig::new(size.hidden, size.metrics).init(device),
+            output_weight: Param::from_tensor(Tensor::random(
+                [size.hidden, size.metrics],
+                Distribution::Uniform(-0.125, 0.125),
+                device,
+            )),
+            output_bias: Param::from_tensor(Tensor::zeros([size.metrics], device)),
         }
     }
 }
@@ -92,7 +98,8 @@ impl Autoencoder for Ours {
             }
             state = lstm_sequence(state, layer.weight.val(), layer.bias.val(), steps);
         }
-        self.output.forward(state)
+        let bias = self.output_bias.val();
+        project(state, self.output_weight.val(), bias)
     }
 }
 

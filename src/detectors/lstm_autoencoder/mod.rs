@@ -33,7 +33,7 @@ mod state;
 mod train;
 mod windows;
 
-pub use cell::lstm_sequence;
+pub use cell::{lstm_sequence, project};
 pub use fit::FittedLstm;
 pub use params::{Input, LstmParams, Objective};
 pub use train::TrainingCurve;

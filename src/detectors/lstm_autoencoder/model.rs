@@ -12,7 +12,7 @@ use burn::{
 use rand::RngExt;
 
 use super::{
-    cell::lstm_sequence,
+    cell::{lstm_sequence, project},
     params::{LstmParams, Objective},
 };
 use crate::math::random::stream;
@@ -157,7 +157,7 @@ impl Network {
     /// `[steps, batch, 2 metrics]` -> `[steps, batch, metrics]`; with `newest_only`,
     /// `[1, batch, metrics]` of the last step.
     pub(super) fn forward(&self, input: Tensor<3>, newest_only: bool) -> Tensor<3> {
-        let [steps, batch, _] = input.dims();
+        let [steps, _, _] = input.dims();
         let mut state = input;
         for (place, layer) in self.layers.iter().enumerate() {
             if place == 2 {
@@ -166,15 +166,10 @@ impl Network {
             }
             state = layer.forward(state, steps);
         }
-        let mut kept = steps;
         if newest_only {
             state = state.narrow(0, steps - 1, 1);
-            kept = 1;
         }
-        let [width, metrics] = self.output_weight.dims();
-        let flat = state.reshape([kept * batch, width]);
-        let output = flat.matmul(self.output_weight.val()) + self.output_bias.val().unsqueeze();
-        output.reshape([kept, batch, metrics])
+        project(state, self.output_weight.val(), self.output_bias.val())
     }
 }
 

@@ -77,7 +77,7 @@ pub(super) fn gradients(
     }
 }
 
-fn add(total: &mut [Gates], part: &[Gates]) {
+pub(super) fn add(total: &mut [Gates], part: &[Gates]) {
     for (sum, value) in total
         .as_flattened_mut()
         .as_flattened_mut()
@@ -228,7 +228,7 @@ impl Span {
 /// # Safety
 /// The processor has what `V` needs.
 #[inline(always)]
-unsafe fn add_outer_products<V: Vector, const GATES: usize>(
+pub(super) unsafe fn add_outer_products<V: Vector, const GATES: usize>(
     seen: &[f32],
     width: usize,
     deltas: &[Gates],

@@ -9,6 +9,8 @@
 //! - on a GPU whose workgroups are too small for it (`composed.rs`) the backend's tensor operations,
 //!   one product per step.
 //!
+//! Beside it, [`project`] is the linear layer that ends a network (`projection.rs`, `rows.rs`).
+//!
 //! Whoever brings a better kernel for one of them implements [`LstmKernel`] and nothing else
 //! changes.
 
@@ -22,6 +24,8 @@ mod fused;
 mod gemm;
 mod memory;
 mod persistent;
+mod projection;
+mod rows;
 mod vector;
 
 use std::{fmt::Debug, sync::Arc};
@@ -42,6 +46,7 @@ use burn::{
     tensor::Tensor,
 };
 use fused::Sizes;
+pub use projection::project;
 
 /// One LSTM layer over a whole sequence, from a zero state, differentiable.
 ///
