@@ -1,36 +1,13 @@
 //! The program from outside: exit codes, messages, files.
 
+mod support;
+
 use std::{
     fs,
     path::{Path, PathBuf},
-    process::Output,
 };
 
-use assert_cmd::Command;
-
-fn anomalist(dir: &Path, args: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_anomalist"))
-        .current_dir(dir)
-        .args(args)
-        .output()
-        .expect("the program starts")
-}
-
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes).into_owned()
-}
-
-/// Runs and expects success; returns stdout.
-fn ok(dir: &Path, args: &[&str]) -> String {
-    let output = anomalist(dir, args);
-    assert!(
-        output.status.success(),
-        "{args:?} failed\n{}\n{}",
-        text(&output.stdout),
-        text(&output.stderr)
-    );
-    text(&output.stdout)
-}
+use support::{anomalist, ok, text};
 
 /// A run small enough for a test: no LSTM, few keys.
 const SMALL: &[&str] = &[

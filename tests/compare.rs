@@ -1,33 +1,11 @@
 //! `anomalist compare` from outside.
 
-use std::{fs, path::Path, process::Output};
+mod support;
 
-use assert_cmd::Command;
+use std::{fs, path::Path};
+
 use serde_json::Value;
-
-fn anomalist(dir: &Path, args: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_anomalist"))
-        .current_dir(dir)
-        .args(args)
-        .output()
-        .expect("the program starts")
-}
-
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes).into_owned()
-}
-
-/// Runs and expects success; returns stdout.
-fn ok(dir: &Path, args: &[&str]) -> String {
-    let output = anomalist(dir, args);
-    assert!(
-        output.status.success(),
-        "{args:?} failed\n{}\n{}",
-        text(&output.stdout),
-        text(&output.stderr)
-    );
-    text(&output.stdout)
-}
+use support::{anomalist, ok, text};
 
 fn json(dir: &Path, args: &[&str]) -> Value {
     serde_json::from_str(&ok(dir, &[args, &["--json"]].concat())).unwrap()
@@ -137,12 +115,12 @@ fn finished_runs_are_compared_without_a_fit() {
 fn a_failed_run_does_not_end_a_sweep() {
     let dir = configs();
     let matrix = "[matrix]\ndecision.level = [0.99, 0.9]\n";
-    let text = fs::read_to_string(dir.path().join("alone.toml")).unwrap();
-    fs::write(dir.path().join("grid.toml"), format!("{text}{matrix}")).unwrap();
+    let alone = fs::read_to_string(dir.path().join("alone.toml")).unwrap();
+    fs::write(dir.path().join("grid.toml"), format!("{alone}{matrix}")).unwrap();
     ok(dir.path(), &["generate", "weekly", "--keys", "5", "--out", "data"]);
     let args = ["compare", "grid.toml", "--data", "data", "--data", "gone.csv", "--out", "out"];
     let output = anomalist(dir.path(), &[&args[..], &["--json"]].concat());
-    assert_eq!(output.status.code(), Some(1), "{}", String::from_utf8_lossy(&output.stderr));
+    assert_eq!(output.status.code(), Some(1), "{}", text(&output.stderr));
     let found: Value = serde_json::from_slice(&output.stdout).unwrap();
     let failures = found["failures"].as_array().unwrap();
     assert_eq!(failures.len(), 2);

@@ -1,25 +1,15 @@
 //! Decision rules and injection tests from outside: what a run flags, says and writes.
 
+mod support;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
     path::Path,
 };
 
-use assert_cmd::Command;
 use serde_json::Value;
-
-/// Runs the program, expects success, returns stdout.
-fn ok(dir: &Path, args: &[&str]) -> String {
-    let output = Command::new(env!("CARGO_BIN_EXE_anomalist"))
-        .current_dir(dir)
-        .args(args)
-        .output()
-        .expect("the program starts");
-    let errors = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(output.status.success(), "{args:?} failed\n{errors}");
-    String::from_utf8_lossy(&output.stdout).into_owned()
-}
+use support::{anomalist, ok, text};
 
 /// No LSTM, no charts to speak of.
 const SMALL: &[&str] = &[
@@ -196,13 +186,9 @@ fn an_injection_test_measures_every_kind_and_repeats_itself() {
 #[test]
 fn a_metric_that_cannot_be_injected_is_named_with_those_that_can() {
     let dir = tempfile::tempdir().unwrap();
-    let output = Command::new(env!("CARGO_BIN_EXE_anomalist"))
-        .current_dir(dir.path())
-        .args(["inject", "weekly", "--out", "out", "--set", "inject.metrics=[\"clicks\"]"])
-        .args(SMALL)
-        .output()
-        .unwrap();
-    let errors = String::from_utf8_lossy(&output.stderr).into_owned();
+    let args = ["inject", "weekly", "--out", "out", "--set", "inject.metrics=[\"clicks\"]"];
+    let output = anomalist(dir.path(), &[&args, SMALL].concat());
+    let errors = text(&output.stderr);
     assert_eq!(output.status.code(), Some(1), "{errors}");
     assert!(errors.contains("clicks") && errors.contains("count"), "{errors}");
     assert!(!dir.path().join("out").exists());

@@ -1,30 +1,17 @@
 //! `anomalist evaluate` from outside: the figures of a finished run, its files, its errors.
 
-use std::{fs, path::Path, process::Output};
+mod support;
 
-use assert_cmd::Command;
+use std::{fs, path::Path};
+
 use serde_json::Value;
-
-fn anomalist(dir: &Path, args: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_anomalist"))
-        .current_dir(dir)
-        .args(args)
-        .output()
-        .expect("the program starts")
-}
-
-/// Runs and expects success; returns stdout.
-fn ok(dir: &Path, args: &[&str]) -> String {
-    let output = anomalist(dir, args);
-    assert!(output.status.success(), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
-    String::from_utf8_lossy(&output.stdout).into_owned()
-}
+use support::{anomalist, ok, text};
 
 /// Runs and expects exit code 1; returns stderr.
 fn fails(dir: &Path, args: &[&str]) -> String {
     let output = anomalist(dir, args);
-    assert_eq!(output.status.code(), Some(1), "{}", String::from_utf8_lossy(&output.stdout));
-    String::from_utf8_lossy(&output.stderr).into_owned()
+    assert_eq!(output.status.code(), Some(1), "{}", text(&output.stdout));
+    text(&output.stderr)
 }
 
 fn json(path: &Path) -> Value {

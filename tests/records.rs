@@ -1,32 +1,15 @@
 //! Records from outside: generate, run, train, detect, and what the files hold.
 
+mod support;
+
 use std::{
     collections::BTreeMap,
     fs,
     path::{Path, PathBuf},
-    process::Output,
 };
 
 use assert_cmd::Command;
-
-fn anomalist(dir: &Path, args: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_anomalist"))
-        .current_dir(dir)
-        .args(args)
-        .output()
-        .expect("the program starts")
-}
-
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes).into_owned()
-}
-
-fn ok(dir: &Path, args: &[&str]) -> String {
-    let output = anomalist(dir, args);
-    let errors = text(&output.stderr);
-    assert!(output.status.success(), "{args:?} failed\n{}\n{errors}", text(&output.stdout));
-    text(&output.stdout)
-}
+use support::{anomalist, ok, text};
 
 fn refused(dir: &Path, args: &[&str]) -> String {
     let output = anomalist(dir, args);
@@ -255,6 +238,28 @@ fn a_finished_run_is_measured_again_with_the_same_figures() {
     fs::write(dir.path().join("none.csv"), "interaction_id,kind\n").unwrap();
     let error = refused(dir.path(), &["evaluate", "out", "--labels", "none.csv"]);
     assert!(error.contains("no row"), "{error}");
+}
+
+#[test]
+fn a_damaged_flag_is_refused_with_its_line() {
+    let dir = tempfile::tempdir().unwrap();
+    generated(dir.path(), "400", "3");
+    let args = ["--input", "data/records.csv", "--labels", "data/labels.csv", "--out", "out"];
+    ok(dir.path(), &[&["run", "records"][..], &args].concat());
+    let file = flags(&dir.path().join("out"));
+    let whole = fs::read_to_string(&file).unwrap();
+    let header = whole.lines().next().unwrap();
+    for column in ["ensemble_anomaly", "rcf_anomaly", "in_training"] {
+        let place = header.split(',').position(|name| name == column).unwrap();
+        let mut lines: Vec<String> = whole.lines().map(String::from).collect();
+        let mut cells: Vec<&str> = lines[4].split(',').collect();
+        assert_eq!(cells.len(), header.split(',').count(), "{}", lines[4]);
+        cells[place] = "yes";
+        lines[4] = cells.join(",");
+        fs::write(&file, lines.join("\n") + "\n").unwrap();
+        let error = refused(dir.path(), &["evaluate", "out"]);
+        assert!(error.contains("line 5: `yes` is neither true nor false"), "{column}: {error}");
+    }
 }
 
 #[test]

@@ -6,28 +6,54 @@ use anomalist::math::{
 };
 use rand::RngExt;
 
-use crate::sets::{Kind, Series, Set};
+use crate::{
+    pca,
+    sets::{Kind, Series, Set},
+};
 
 /// Name and scores by row, higher = more anomalous.
 pub type Baseline = (&'static str, Vec<f64>);
 
 /// Share of the training part's scores below a baseline's threshold.
-pub const QUANTILE: f64 = 0.99;
+const QUANTILE: f64 = 0.99;
 
-pub fn all(set: &Set, series: &Series, draw: u64) -> Vec<Baseline> {
+/// The baselines' names, in the order of the table.
+pub const NAMES: [&str; 5] =
+    ["plain z-score", "plain moving average", "plain spectral residual", "plain PCA", RANDOM];
+/// The one baseline that is drawn.
+pub const RANDOM: &str = "random";
+/// How often it is drawn.
+pub const DRAWS: u64 = 3;
+
+/// Every baseline on a series; the random one comes once a draw.
+pub fn all(set: &Set, series: &Series) -> Vec<Baseline> {
     let columns = filled(series);
     let m = series.train_rows;
-    let width = match (set.kind, series.rows.len()) {
-        (Kind::Weekly, _) | (_, 0..500) => 8,
-        _ => 24,
+    let (width, window) = match (set.kind, series.rows.len()) {
+        (Kind::Weekly, _) => (8, 8),
+        (_, 0..500) => (8, 24),
+        _ => (24, 48),
     };
-    let mut rng = stream(draw, &series.id, 0);
-    vec![
-        ("random", series.rows.iter().map(|_| rng.random::<f64>()).collect()),
-        ("z-score", largest(&columns, |x| z_score(x, m))),
-        ("moving average", largest(&columns, |x| moving_average(x, m, width))),
-        ("spectral residual", largest(&columns, |x| spectral_residual(x, m))),
-    ]
+    let mut found = vec![
+        (NAMES[0], largest(&columns, |x| z_score(x, m))),
+        (NAMES[1], largest(&columns, |x| moving_average(x, m, width))),
+        (NAMES[2], largest(&columns, |x| spectral_residual(x, m))),
+        (NAMES[3], pca::scores(&columns, m, window)),
+    ];
+    found.extend((0..DRAWS).map(|draw| {
+        let mut rng = stream(draw, &series.id, 0);
+        (RANDOM, series.rows.iter().map(|_| rng.random::<f64>()).collect())
+    }));
+    found
+}
+
+/// Rows whose score lies above the [`QUANTILE`] of the training rows'.
+pub fn flags(series: &Series, score: &[f64]) -> Vec<bool> {
+    let mut training = score[..series.train_rows].to_vec();
+    training.sort_unstable_by(f64::total_cmp);
+    let place = (QUANTILE * training.len() as f64) as usize;
+    let threshold = training.get(place).copied().unwrap_or(f64::INFINITY);
+    score.iter().map(|s| *s > threshold).collect()
 }
 
 /// Metrics as columns without gaps.

@@ -18,8 +18,6 @@ use crate::{
     sets::{Kind, Series, Set},
 };
 
-/// Draws of the random baseline.
-const DRAWS: u64 = 3;
 const SEED: u64 = 1;
 
 /// A set with the figures of every scorer, in the order of the table.
@@ -34,7 +32,7 @@ pub struct SetResult {
 
 /// Runs detectors and baselines on every series.
 pub fn run_set(set: &Set, without: &[String], overrides: &[Override]) -> Result<SetResult, String> {
-    let config = config(set, without, overrides)?;
+    let config = config(configs::of(set.kind), without, overrides)?;
     let mut order: Vec<String> = vec!["ensemble".into()];
     order.extend(config.ensemble.members.iter().map(ToString::to_string));
     let parts: Vec<(Tallies, Option<String>)> = set
@@ -51,32 +49,44 @@ pub fn run_set(set: &Set, without: &[String], overrides: &[Override]) -> Result<
     let mut failures = Vec::new();
     for (part, failure) in parts {
         failures.extend(failure);
-        part.0.into_iter().for_each(|(name, tally)| all.of(&name).merge(&tally));
+        all.merge(part);
     }
-    order.extend(["z-score", "moving average", "spectral residual", "random"].map(String::from));
+    order.extend(baselines::NAMES.map(String::from));
     Ok(SetResult {
         name: set.name.clone(),
         kind: set.kind,
         n_series: set.series.len(),
-        scorers: order
-            .into_iter()
-            .map(|name| (name.clone(), all.0.remove(&name).unwrap_or_default()))
-            .collect(),
+        scorers: all.in_order(order),
         failures,
     })
 }
 
+/// Tallies by scorer.
 #[derive(Default)]
-struct Tallies(BTreeMap<String, Tally>);
+pub struct Tallies(BTreeMap<String, Tally>);
 
 impl Tallies {
-    fn of(&mut self, name: &str) -> &mut Tally {
+    pub fn of(&mut self, name: &str) -> &mut Tally {
         self.0.entry(name.to_string()).or_default()
+    }
+
+    pub fn merge(&mut self, other: Self) {
+        other.0.into_iter().for_each(|(name, tally)| self.of(&name).merge(tally));
+    }
+
+    /// The tallies of these names; empty ones where nothing was added.
+    pub fn in_order(mut self, names: Vec<String>) -> Vec<(String, Tally)> {
+        let taken = |name: String| {
+            let tally = self.0.remove(&name).unwrap_or_default();
+            (name, tally)
+        };
+        names.into_iter().map(taken).collect()
     }
 }
 
-fn config(set: &Set, without: &[String], overrides: &[Override]) -> Result<Config, String> {
-    let mut config = Config::parse(configs::of(set.kind), "quality", Path::new(""), overrides)
+/// A config of the bench without the members that are left out.
+pub fn config(text: &str, without: &[String], overrides: &[Override]) -> Result<Config, String> {
+    let mut config = Config::parse(text, "quality", Path::new(""), overrides)
         .map_err(|error| error.to_string())?;
     config.ensemble.members.retain(|member| !without.contains(&member.to_string()));
     if config.ensemble.members.is_empty() {
@@ -140,19 +150,11 @@ fn add_run(
     }
 }
 
+/// Adds every baseline's figures on a series.
 fn run_baselines(set: &Set, series: &Series, tallies: &mut Tallies) {
-    for draw in 0..DRAWS {
-        for (name, score) in baselines::all(set, series, draw) {
-            if draw > 0 && name != "random" {
-                continue;
-            }
-            let mut training = score[..series.train_rows].to_vec();
-            training.sort_unstable_by(f64::total_cmp);
-            let place = (baselines::QUANTILE * training.len() as f64) as usize;
-            let threshold = training.get(place).copied().unwrap_or(f64::INFINITY);
-            let flags: Vec<bool> = score.iter().map(|s| *s > threshold).collect();
-            tallies.of(name).add(set, series, &score, &flags);
-        }
+    for (name, score) in baselines::all(set, series) {
+        let flags = baselines::flags(series, &score);
+        tallies.of(name).add(set, series, &score, &flags);
     }
 }
 

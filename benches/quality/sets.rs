@@ -43,7 +43,7 @@ const NO_METRIC: [&str; 9] = [
 ];
 
 /// Share of a series that is fitted on where the set has no split of its own.
-const TRAIN_SHARE: f64 = 0.4;
+pub const TRAIN_SHARE: f64 = 0.4;
 
 /// Sets whose time is a bare row number, and the seconds of a row that their publishers state.
 const STATED_STEPS: [(&str, i64); 2] = [("smd", 60), ("asd", 300)];
@@ -66,6 +66,28 @@ pub struct Series {
     pub train_rows: usize,
     /// UTC seconds by row; rising, but for a few repeats.
     pub times: Vec<i64>,
+}
+
+impl Series {
+    /// Rows after the training part that have a label.
+    pub fn judged(&self) -> Vec<usize> {
+        (self.train_rows..self.rows.len()).filter(|&row| self.label[row].is_some()).collect()
+    }
+}
+
+/// A file of series without labels; `metrics` are the columns that are taken.
+pub fn read_unlabelled(path: &Path, metrics: &[&str]) -> Result<Set, String> {
+    let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+    let columns = Columns::read(path)?;
+    for column in ["series_id", "timestamp"].iter().chain(metrics) {
+        if columns.get(column).is_none() {
+            return Err(format!("{}: no column `{column}`", path.display()));
+        }
+    }
+    let metrics = metrics.iter().map(ToString::to_string).collect();
+    let mut set = Set { name, kind: Kind::Multivariate, metrics, series: Vec::new() };
+    columns.add_series(&mut set)?;
+    Ok(set)
 }
 
 /// Every labelled set of a kind, files of one family (`smd_machine-1-2`, …) together, in the order
@@ -184,6 +206,10 @@ impl Columns {
         } else if set.metrics != metrics {
             return Err(format!("{}: its columns differ from its family's", self.path.display()));
         }
+        self.add_series(set)
+    }
+
+    fn add_series(&self, set: &mut Set) -> Result<(), String> {
         let ids = self.get("series_id").unwrap_or_default();
         let mut rows_of: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
         for (row, id) in ids.iter().enumerate() {
@@ -215,7 +241,7 @@ impl Columns {
                 .collect(),
             label: rows
                 .iter()
-                .map(|&row| label[row].parse::<f64>().ok().map(|label| label > 0.0))
+                .map(|&row| Some(label.get(row)?.parse::<f64>().ok()? > 0.0))
                 .collect(),
             train_rows: if has_split {
                 n_train

@@ -1,8 +1,9 @@
 //! The result as Markdown.
 
-use std::fmt::Write as _;
+use std::{collections::BTreeSet, fmt::Write as _};
 
 use crate::{
+    hourly::{self, HourlyResult},
     measure::Tally,
     score::SetResult,
     sets::Kind,
@@ -12,6 +13,7 @@ use crate::{
 #[derive(Default)]
 pub struct Report {
     pub sets: Vec<SetResult>,
+    pub hourly: Vec<HourlyResult>,
     pub tables: Vec<TableResult>,
     pub notes: Vec<String>,
     pub secs: f64,
@@ -26,11 +28,12 @@ impl Report {
                 continue;
             }
             let name = kind.folder();
-            let ranking = |t: &Tally| format!("{:.3} / {:.3}", t.vus_pr(), t.auc_pr());
-            let decision = |t: &Tally| format!("{:.3} / {:.4}", t.event_f1(), t.fpr());
+            let ranking =
+                |t: &Tally| format!("{:.3} / {:.3}", t.mean(|f| f.vus_pr), t.mean(|f| f.auc_pr));
             table(&mut out, &format!("{name}: VUS-PR / AUC-PR"), &sets, &ranking);
             table(&mut out, &format!("{name}: event F1 / FPR"), &sets, &decision);
         }
+        hourly_tables(&mut out, &self.hourly);
         tables(&mut out, &self.tables);
         for note in &self.notes {
             let _ = writeln!(out, "{note}.");
@@ -49,7 +52,8 @@ impl Report {
 
     fn timings(&self) -> String {
         let mut totals: Vec<(String, f64)> = Vec::new();
-        for (name, tally) in self.sets.iter().flat_map(|set| &set.scorers) {
+        let hourly = self.hourly.iter().map(|result| &result.set);
+        for (name, tally) in self.sets.iter().chain(hourly).flat_map(|set| &set.scorers) {
             match totals.iter_mut().find(|(known, _)| known == name) {
                 Some((_, secs)) => *secs += tally.secs,
                 None => totals.push((name.clone(), tally.secs)),
@@ -67,16 +71,12 @@ fn table(out: &mut String, title: &str, sets: &[&SetResult], cell: &dyn Fn(&Tall
     let _ = writeln!(out, "|{}", "---|".repeat(names.len() + 2));
     for set in sets {
         // The baselines run on every series.
-        let scored = set.scorers.iter().map(|(_, t)| t.scored_series).fold(0, usize::max);
-        let scored = match set.scorers.iter().find(|(name, _)| name == "z-score") {
-            Some((_, tally)) => tally.scored_series,
-            None => scored,
-        };
+        let scored = set.scorers.iter().map(|(_, t)| t.scored_series()).fold(0, usize::max);
         let cells: Vec<String> = set
             .scorers
             .iter()
             .map(|(_, tally)| {
-                if tally.scored_series == 0 {
+                if tally.scored_series() == 0 {
                     return "–".into();
                 }
                 let note = if tally.failed > 0 {
@@ -89,6 +89,50 @@ fn table(out: &mut String, title: &str, sets: &[&SetResult], cell: &dyn Fn(&Tall
             .collect();
         let _ =
             writeln!(out, "| {} | {scored} ({}) | {} |", set.name, set.n_series, cells.join(" | "));
+    }
+    out.push('\n');
+}
+
+fn decision(tally: &Tally) -> String {
+    format!("{:.3} / {:.4}", tally.event_f1(), tally.fpr())
+}
+
+/// Injected anomalies: ranking, decisions, what was found by kind, and how much there was.
+fn hourly_tables(out: &mut String, found: &[HourlyResult]) {
+    let Some(first) = found.first() else { return };
+    let sets: Vec<&SetResult> = found.iter().map(|result| &result.set).collect();
+    let ranking = |t: &Tally| format!("{:.3} / {:.3}", t.mean(|f| f.pod), t.mean(|f| f.vus_pr));
+    let folder = hourly::FOLDER;
+    table(out, &format!("{folder}: POD at FPR .003 / VUS-PR"), &sets, &ranking);
+    table(out, &format!("{folder}: event F1 / FPR"), &sets, &decision);
+    let scorers: Vec<&String> = first.set.scorers.iter().map(|(name, _)| name).collect();
+    let names: Vec<String> = scorers.iter().map(|name| name.replace('_', " ")).collect();
+    let _ = writeln!(out, "| {folder}: found at FPR .003 | injected | {} |", names.join(" | "));
+    let _ = writeln!(out, "|{}", "---|".repeat(names.len() + 2));
+    for result in found {
+        let kinds: BTreeSet<_> = result.by_kind.keys().map(|(_, kind)| *kind).collect();
+        for kind in kinds {
+            let of = |name: &str| result.by_kind.get(&(name.to_string(), kind)).copied();
+            let share = |(found, all): (usize, usize)| format!("{:.3}", found as f64 / all as f64);
+            let cells: Vec<String> =
+                scorers.iter().map(|name| of(name).map_or("–".into(), share)).collect();
+            let injected = of(scorers[0]).map_or(0, |(_, all)| all);
+            let _ = writeln!(
+                out,
+                "| {}, {kind} | {injected} | {} |",
+                result.set.name,
+                cells.join(" | ")
+            );
+        }
+    }
+    out.push('\n');
+    for HourlyResult { set, hours, seeds, secs, .. } in found {
+        let events = set.scorers.first().map_or(0, |(_, tally)| tally.events());
+        let (name, n_series) = (&set.name, set.n_series);
+        let _ = writeln!(
+            out,
+            "`{name}`: {n_series} series of {hours} hours, {seeds} seeds, {events} injections, {secs:.0} s."
+        );
     }
     out.push('\n');
 }

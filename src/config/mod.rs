@@ -116,24 +116,9 @@ impl Default for Config {
     }
 }
 
-/// Tables that say nothing about records.
-const PANEL_TABLES: &[&str] = &[
-    "panel",
-    "split",
-    "ensemble",
-    "decision",
-    "nb2",
-    "lstm_autoencoder",
-    "seasonal_profile",
-    "prophet",
-    "change_points",
-    "zscore",
-    "rolling",
-    "isolation_forest",
-    "random_cut_forest",
-    "lof",
-    "inject",
-];
+/// The tables that a config of records is made of: the others are about panels.
+const RECORD_TABLES: &[&str] =
+    &["source", "generate", "records", "calibration", "report", "output"];
 
 /// A config that cannot be used: every problem, in the order of the file.
 #[derive(Debug)]
@@ -257,7 +242,12 @@ impl Config {
         let text = toml_edit::ser::to_string_pretty(self)?;
         match (&self.records, text.parse::<toml_edit::DocumentMut>()) {
             (Some(_), Ok(mut document)) => {
-                PANEL_TABLES.iter().for_each(|table| drop(document.remove(table)));
+                let about_panels = |(name, item): (&str, &toml_edit::Item)| {
+                    let foreign = item.is_table_like() && !RECORD_TABLES.contains(&name);
+                    foreign.then(|| name.to_string())
+                };
+                let dropped: Vec<String> = document.iter().filter_map(about_panels).collect();
+                dropped.iter().for_each(|table| drop(document.remove(table)));
                 Ok(document.to_string())
             }
             _ => Ok(text),
@@ -383,6 +373,29 @@ mod tests {
             let again = parse(&text).unwrap_or_else(|e| panic!("{}: {e}\n{text}", preset.name));
             assert_eq!(config, again, "{}", preset.name);
         }
+    }
+
+    #[test]
+    fn a_resolved_config_of_records_has_no_table_about_panels() {
+        let preset = Preset::find("records").unwrap();
+        let text = parse(preset.text).unwrap().to_toml().unwrap();
+        let document: DocumentMut = text.parse().unwrap();
+        let mut keys: Vec<&str> = document.iter().map(|(key, _)| key).collect();
+        keys.sort_unstable();
+        let expected = [
+            "calibration",
+            "device",
+            "generate",
+            "name",
+            "output",
+            "records",
+            "report",
+            "seed",
+            "source",
+        ];
+        assert_eq!(keys, expected, "{text}");
+        let panel = parse("[source]\npath = \"x.csv\"").unwrap().to_toml().unwrap();
+        assert!(panel.contains("[panel") && panel.contains("[nb2]"), "{panel}");
     }
 
     #[test]

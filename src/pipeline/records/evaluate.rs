@@ -9,7 +9,7 @@ use super::{PipelineError, measure::ScoredRows};
 use crate::{
     config::{Config, RecordsSection},
     pipeline::LevelMetrics,
-    sink::{parse_number, read_csv},
+    sink::{parse_boolean, parse_number, read_csv},
     source::read_record_labels,
 };
 
@@ -46,9 +46,10 @@ pub(in crate::pipeline) fn measure_run(
         flags.clear();
         for pair in scored.chunks(2) {
             scores.push(parse_number(pair[0])?);
-            flags.push(pair[1] == "true");
+            flags.push(parse_boolean(pair[1])?);
         }
-        rows.take(known[0], known[1] == "true", &scores, &flags, parse_number(known[2])?.ln());
+        let in_training = parse_boolean(known[1])?;
+        rows.take(known[0], in_training, &scores, &flags, parse_number(known[2])?.ln());
         Ok(())
     })?;
     if rows.match_nothing() {
