@@ -9,7 +9,7 @@
 //! **Forecast.** A point's expectation is what the network predicted `horizon` steps earlier, after
 //! at least one window of warm-up; the steps before that have none.
 
-use std::ops::Range;
+use std::{collections::BTreeMap, ops::Range};
 
 use burn::tensor::Tensor;
 use ndarray::{Array2, Array3};
@@ -104,13 +104,21 @@ impl Predictor<'_> {
         z: &mut Array3<f64>,
     ) -> Result<(), DetectorError> {
         let (len, horizon) = (self.params.window_steps, self.params.horizon_steps);
-        // Each run is a window of warm-up and a window whose predictions count.
-        let runs = spans.iter().flat_map(|(series, span)| {
-            let starts = (span.start..span.end - horizon).step_by(len);
-            starts.map(|start| at(*series, start))
-        });
-        self.start_progress(runs.clone().count());
-        self.each(&Pass { network, source, len: 2 * len, steps: len - 1..2 * len - 1 }, runs, z)?;
+        // Each run is a window of warm-up and at most a window whose predictions count. Runs of
+        // one length go together; most series of a panel end at the same step.
+        let mut runs: BTreeMap<usize, Vec<Window>> = BTreeMap::new();
+        for (series, span) in spans {
+            let last = span.end - horizon;
+            for start in (span.start..last + 1 - len).step_by(len) {
+                let steps = (2 * len - 1).min(last - start);
+                runs.entry(steps).or_default().push(at(*series, start));
+            }
+        }
+        self.start_progress(runs.values().map(Vec::len).sum());
+        for (steps, windows) in runs {
+            let pass = Pass { network, source, len: steps, steps: len - 1..steps };
+            self.each(&pass, windows.into_iter(), z)?;
+        }
         self.context.progress.finish();
         Ok(())
     }
