@@ -5,13 +5,11 @@
 //! instead of kept. Chunks, threads, instruction sets and the order of gates are those of
 //! `fused.rs`.
 
-use rayon::prelude::*;
-
 #[cfg(target_arch = "x86_64")]
 use super::vector::{Avx, Avx512};
 use super::{
     activation::tanh,
-    fused::{CHUNK, ChunkTrace, Sizes, Trace, per_instruction_set, split_rows},
+    fused::{CHUNK, ChunkTrace, Sizes, Trace, each_chunk, per_instruction_set, split_rows},
     gemm::{ByGates, Gates, Left, NO_GATES, Panels, TILE, add_products, block, by_gate, multiply},
     vector::{LANES, Portable, Vector},
 };
@@ -48,22 +46,18 @@ pub(super) fn gradients(
     let mut by_input = vec![0.0; wanted];
     let mut rows_of_input = split_rows(&mut by_input, batch, inputs);
     rows_of_input.resize_with(trace.0.len(), Vec::new);
-    let parts: Vec<WeightGradients> = trace
-        .0
-        .par_iter()
-        .zip(rows_of_input)
-        .enumerate()
-        .map(|(chunk, (trace, by_input))| {
-            let first = chunk * CHUNK;
-            let mut found = WeightGradients {
-                weight: vec![NO_GATES; sizes.blocks() * (inputs + hidden)],
-                bias: vec![NO_GATES; sizes.blocks()],
-            };
-            let arrays = Arrays { input, output, trace, grad, weights: &weights };
-            backward_chunk(BackwardChunk { sizes, first, arrays, by_input, found: &mut found });
-            found
-        })
-        .collect();
+    let products = 2 * weight.len() * steps * batch;
+    let chunks = trace.0.iter().zip(rows_of_input).collect();
+    let parts: Vec<WeightGradients> = each_chunk(chunks, products, |chunk, (trace, by_input)| {
+        let first = chunk * CHUNK;
+        let mut found = WeightGradients {
+            weight: vec![NO_GATES; sizes.blocks() * (inputs + hidden)],
+            bias: vec![NO_GATES; sizes.blocks()],
+        };
+        let arrays = Arrays { input, output, trace, grad, weights: &weights };
+        backward_chunk(BackwardChunk { sizes, first, arrays, by_input, found: &mut found });
+        found
+    });
     let (mut weight, mut bias) =
         (vec![NO_GATES; sizes.blocks() * (inputs + hidden)], vec![NO_GATES; sizes.blocks()]);
     for part in &parts {

@@ -97,30 +97,44 @@ pub(super) fn forward(
         bias: by_block(bias, 1, hidden),
     };
     let mut output = vec![0.0; steps * batch * hidden];
-    let traces = split_rows(&mut output, batch, hidden)
-        .into_par_iter()
-        .enumerate()
-        .map(|(chunk, out)| {
-            let first = chunk * CHUNK;
-            let kept = steps * sizes.blocks() * sizes.rows(first);
-            let mut trace = ChunkTrace::default();
-            if keep {
-                trace.gates.reserve_exact(kept);
-                trace.cells.reserve_exact(kept);
-            }
-            let trace_kept = keep.then_some(&mut trace);
-            forward_chunk(ForwardChunk {
-                sizes,
-                first,
-                input,
-                weights: &weights,
-                trace: trace_kept,
-                out,
-            });
-            trace
-        })
-        .collect();
+    let products = weight.len() * steps * batch;
+    let traces = each_chunk(split_rows(&mut output, batch, hidden), products, |chunk, out| {
+        let first = chunk * CHUNK;
+        let kept = steps * sizes.blocks() * sizes.rows(first);
+        let mut trace = ChunkTrace::default();
+        if keep {
+            trace.gates.reserve_exact(kept);
+            trace.cells.reserve_exact(kept);
+        }
+        let trace_kept = keep.then_some(&mut trace);
+        forward_chunk(ForwardChunk {
+            sizes,
+            first,
+            input,
+            weights: &weights,
+            trace: trace_kept,
+            out,
+        });
+        trace
+    });
     (output, Trace(traces))
+}
+
+/// Products and sums up to which a call stays on its thread: a tenth of a millisecond, which is what
+/// waking another takes.
+const SMALL: usize = 1 << 22;
+
+/// Does the same to every chunk, on all threads where there is enough to do; results in order.
+pub(super) fn each_chunk<T: Send, R: Send>(
+    chunks: Vec<T>,
+    products: usize,
+    work: impl Fn(usize, T) -> R + Sync + Send,
+) -> Vec<R> {
+    if chunks.len() == 1 || products <= SMALL {
+        chunks.into_iter().enumerate().map(|(place, chunk)| work(place, chunk)).collect()
+    } else {
+        chunks.into_par_iter().enumerate().map(|(place, chunk)| work(place, chunk)).collect()
+    }
 }
 
 /// Cuts a `[step, window, width]` buffer into the parts that belong to each chunk, step by step.

@@ -3,13 +3,11 @@
 //! arithmetic does not depend on the thread that runs it, and partial weight gradients are added
 //! in the order of the chunks.
 
-use rayon::prelude::*;
-
 #[cfg(target_arch = "x86_64")]
 use super::vector::{Avx, Avx512};
 use super::{
     backward::{add, add_outer_products},
-    fused::per_instruction_set,
+    fused::{each_chunk, per_instruction_set},
     gemm::{Gates, Left, NO_GATES, TILE, add_products},
     vector::{LANES, Portable, Vector},
 };
@@ -66,9 +64,11 @@ pub(super) fn forward(sizes: Sizes, input: &[f32], weight: &[f32], bias: &[f32])
     assert!(weight.len() == width * outputs && bias.len() == outputs);
     let (right, start) = (in_blocks(weight, outputs), in_blocks(bias, outputs));
     let mut out = vec![0.0; input.len() / width.max(1) * outputs];
-    out.par_chunks_mut((CHUNK * outputs).max(1))
-        .zip(input.par_chunks((CHUNK * width).max(1)))
-        .for_each(|(out, left)| multiply(Product { left, right: &right, start: &start, out }));
+    let chunks = out.chunks_mut((CHUNK * outputs).max(1));
+    let chunks = chunks.zip(input.chunks((CHUNK * width).max(1))).collect();
+    each_chunk(chunks, input.len() * outputs, |_, (out, left)| {
+        multiply(Product { left, right: &right, start: &start, out });
+    });
     out
 }
 
@@ -83,11 +83,13 @@ pub(super) fn gradients(sizes: Sizes, input: &[f32], weight: &[f32], grad: &[f32
     let right = in_blocks(&turned, width);
     let start = vec![NO_GATES; width.div_ceil(COLUMNS)];
     let mut by_input = vec![0.0; input.len()];
-    let parts: Vec<(Vec<Gates>, Vec<Gates>)> = by_input
-        .par_chunks_mut((CHUNK * width).max(1))
-        .zip(input.par_chunks((CHUNK * width).max(1)))
-        .zip(grad.par_chunks((CHUNK * outputs).max(1)))
-        .map(|((by_input, input), grad)| {
+    let chunks = by_input.chunks_mut((CHUNK * width).max(1));
+    let chunks = chunks
+        .zip(input.chunks((CHUNK * width).max(1)))
+        .zip(grad.chunks((CHUNK * outputs).max(1)))
+        .collect();
+    let parts: Vec<(Vec<Gates>, Vec<Gates>)> =
+        each_chunk(chunks, 2 * input.len() * outputs, |_, ((by_input, input), grad)| {
             multiply(Product { left: grad, right: &right, start: &start, out: by_input });
             let deltas = in_blocks(grad, outputs);
             let mut weight = vec![NO_GATES; blocks * width];
@@ -99,8 +101,7 @@ pub(super) fn gradients(sizes: Sizes, input: &[f32], weight: &[f32], grad: &[f32
                 }
             }
             (weight, bias)
-        })
-        .collect();
+        });
     let (mut by_weight, mut by_bias) = (vec![NO_GATES; blocks * width], vec![NO_GATES; blocks]);
     for (weight, bias) in &parts {
         add(&mut by_weight, weight);
