@@ -1,29 +1,28 @@
 //! From errors to scores.
 //!
-//! An error is what was seen less what was expected, in scaled units. Errors of the newest few
-//! steps are averaged with linearly falling weights: an anomaly that lasts stands out more, a
-//! single step loses a fifth. Then each series is judged by its own past: the errors are centred
-//! and scaled, metric by metric, and the score is their Mahalanobis distance under a correlation
-//! drawn towards none, divided by the number of metrics that are there, so that a missing metric
-//! does not lower the score. The unit of a score is the 95 % quantile of the series' own training
-//! distances: a quiet shop with a few orders a day has wilder errors than its spread tells, and
-//! would otherwise lead every list.
+//! An error is what was seen less what was expected, in scaled units. It is averaged with those of
+//! the steps before it, over several widths and with linearly falling weights: a single wild step
+//! shows at the narrowest, a small deviation that lasts at the widest. At each width every series is
+//! judged by its own past: the errors are centred and scaled, metric by metric, and the distance is
+//! either the mean of the absolute deviations or Mahalanobis', divided by the root of their number
+//! ([`Distance`]), both of the metrics that are there, so that a missing metric does not lower it. A
+//! distance has a unit, the 95 % quantile of the series' own training distances (a quiet shop with a
+//! few orders a day has wilder errors than its spread tells, and would otherwise lead every list),
+//! and the score is the largest distance of all widths in its unit.
 //!
 //! Everything is fitted robustly: the training cells hold anomalies too.
 
-use ndarray::{Array2, Array3, ArrayView2, s};
+mod correlation;
+
+use correlation::{Solver, correlation};
+use ndarray::{Array2, Array3, ArrayView2};
 use serde::{Deserialize, Serialize};
 
-use crate::{
-    detectors::Scores,
-    math::robust::{median, quantile, winsorised_variance},
-};
+use super::params::{Distance, LstmParams, MAX_WIDTH};
+use crate::math::robust::{median, quantile, winsorised_variance};
 
 /// Fewer errors than this do not describe a series: the pooled description stands in.
 const MIN_ERRORS: usize = 30;
-
-/// Errors beyond this many spreads are cut before they say anything about correlation.
-const CUT: f64 = 4.0;
 
 /// Errors up to this quantile are common. Higher, and the anomalies among the training cells would
 /// set it.
@@ -36,130 +35,176 @@ const COMMON_NORMAL: f64 = 1.959_964;
 /// smaller errors are anomalies.
 const SMALLEST_SPREAD: f64 = 0.02;
 
-/// How the errors of one series lie when nothing is wrong.
+/// Spreads beyond which an error says no more: the first change of a metric that never changed before
+/// would otherwise outweigh all others for good.
+const FAR: f64 = 30.0;
+
+/// How the errors of one series lie when nothing is wrong, at one width.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct ErrorShape {
+struct ErrorShape {
     /// Per metric.
     center: Vec<f64>,
     /// Per metric.
     spread: Vec<f64>,
-    /// Rows of the correlation matrix, shrunk.
-    correlation: Vec<Vec<f64>>,
+    /// Rows of the correlation matrix, shrunk; `None` where the distance does without.
+    correlation: Option<Vec<Vec<f64>>>,
     /// The [`COMMON`] quantile of the distances: the unit of the score.
     unit: f64,
 }
 
-/// Where the errors of one step lie.
-struct Placed {
-    /// The metrics that are there.
-    there: Vec<usize>,
-    /// Of each of them, in spreads.
-    deviations: Vec<f64>,
-    /// What each adds to the squared distance, where it adds.
-    shares: Vec<f64>,
-    /// Mahalanobis distance per metric.
-    distance: f64,
+/// How the errors of all series lie, at one width.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct WidthModel {
+    /// Steps that an error is averaged over.
+    steps: usize,
+    /// `None` for series that had too few errors of their own.
+    series: Vec<Option<ErrorShape>>,
+    /// For those, and for series that the fit did not see.
+    pooled: ErrorShape,
 }
 
 /// How the errors of all series lie.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct ErrorModel {
-    /// `None` for series that had too few errors of their own.
-    series: Vec<Option<ErrorShape>>,
-    /// For those, and for series that the fit did not see.
-    pooled: ErrorShape,
-    smoothing_steps: usize,
+    widths: Vec<WidthModel>,
+}
+
+/// How far a step is out.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Judged {
+    /// In units of the series' common distances.
+    pub(super) score: f64,
+    /// Of every metric, in spreads, at the width that gave the score; NaN where it is missing.
+    pub(super) deviations: Vec<f64>,
+    /// Of every metric, what it adds to the distance; 0 where it is missing.
+    pub(super) parts: Vec<f64>,
+}
+
+/// How a fit describes errors.
+struct Recipe {
+    steps: usize,
+    /// How far correlations are drawn towards none; `None` for a distance without them.
+    shrinkage: Option<f64>,
 }
 
 impl ErrorModel {
-    /// Learns from the smoothed errors `[series, time, metric]` of the cells that `allowed` names.
+    /// Learns from the errors `[series, time, metric]` of the cells that `allowed` names.
     pub(super) fn fit(
         errors: &Array3<f64>,
         allowed: ArrayView2<bool>,
-        shrinkage: f64,
-        smoothing_steps: usize,
+        params: &LstmParams,
+        widths: &[usize],
     ) -> Self {
-        let metrics = errors.dim().2;
-        let series: Vec<Option<ErrorShape>> = errors
-            .outer_iter()
-            .zip(allowed.outer_iter())
-            .map(|(errors, allowed)| {
-                let rows: Vec<Vec<f64>> = errors
-                    .outer_iter()
-                    .zip(allowed)
-                    .filter(|(row, allowed)| **allowed && row.iter().any(|e| e.is_finite()))
-                    .map(|(row, _)| row.to_vec())
-                    .collect();
-                (rows.len() >= MIN_ERRORS).then(|| ErrorShape::fit(&rows, metrics, shrinkage))
-            })
-            .collect();
-        let pooled = match ErrorShape::pool(series.iter().flatten(), metrics) {
-            Some(pooled) => pooled,
-            None => {
-                // No series has enough: one description from all errors together.
-                let rows: Vec<Vec<f64>> = errors
-                    .outer_iter()
-                    .zip(allowed.outer_iter())
-                    .flat_map(|(errors, allowed)| {
-                        let rows = errors.outer_iter().map(|row| row.to_vec()).collect::<Vec<_>>();
-                        rows.into_iter().zip(allowed.to_vec())
-                    })
-                    .filter_map(|(row, allowed)| allowed.then_some(row))
-                    .collect();
-                ErrorShape::fit(&rows, metrics, shrinkage)
-            }
-        };
-        Self { series, pooled, smoothing_steps }
+        let correlated = params.distance(errors.dim().2) == Distance::Mahalanobis;
+        let shrinkage = correlated.then_some(params.shrinkage);
+        let of = |&steps: &usize| WidthModel::fit(errors, allowed, &Recipe { steps, shrinkage });
+        Self { widths: widths.iter().map(of).collect() }
     }
 
     /// What is wrong with a model that came out of a checkpoint, if anything is.
     pub(super) fn defect(&self, series: usize, metrics: usize) -> Option<String> {
-        let mut shapes = self.series.iter().flatten().chain([&self.pooled]);
-        let sound = self.series.len() == series
-            && (1..=48).contains(&self.smoothing_steps)
-            && shapes.all(|shape| shape.is_sound(metrics));
+        let sound = !self.widths.is_empty()
+            && self.widths.iter().all(|width| width.is_sound(series, metrics));
         (!sound).then(|| "its error statistics do not fit its series and metrics".into())
     }
 
-    /// Scores the smoothed errors of one series of a panel. `place` is its place in the fit.
-    pub(super) fn score(
+    /// Judges every step of one series by its errors `[time, metric]`; `None` where all are missing.
+    /// `place` is the series' place in the fit.
+    pub(super) fn judge(
         &self,
         errors: ArrayView2<f64>,
         place: Option<usize>,
-        series: usize,
-        scores: &mut Scores,
-    ) {
-        let own = place.and_then(|place| self.series.get(place)).and_then(Option::as_ref);
-        let shape = own.unwrap_or(&self.pooled);
-        let mut solver = Solver::default();
-        for (time, row) in errors.outer_iter().enumerate() {
-            let Some(placed) = shape.place(&row.to_vec(), &mut solver) else { continue };
-            let Placed { there, deviations, shares, distance } = placed;
-            scores.score[[series, time]] = distance / shape.unit;
-            let total: f64 = shares.iter().sum();
-            let leading = (0..there.len()).max_by(|&a, &b| shares[a].total_cmp(&shares[b]));
-            if let Some(leading) = leading {
-                scores.direction[[series, time]] = match deviations[leading] {
-                    d if d > 0.0 => 1,
-                    d if d < 0.0 => -1,
-                    _ => 0,
-                };
-            }
-            if let Some(metric_share) = &mut scores.metric_share {
-                for (place, &metric) in there.iter().enumerate() {
-                    let even = 1.0 / there.len() as f64;
-                    let share = if total > 0.0 { shares[place] / total } else { even };
-                    metric_share[[series, time, metric]] = share as f32;
+    ) -> Vec<Option<Judged>> {
+        let mut out: Vec<Option<Judged>> = vec![None; errors.nrows()];
+        for width in &self.widths {
+            let (shape, mut solver) = (width.shape(place), Solver::default());
+            for (row, out) in smooth(errors, width.steps).outer_iter().zip(&mut out) {
+                let Some(placed) = shape.place(&row.to_vec(), &mut solver) else { continue };
+                let score = placed.distance / shape.unit;
+                if out.as_ref().is_none_or(|found| found.score < score) {
+                    let Placed { deviations, parts, .. } = placed;
+                    *out = Some(Judged { score, deviations, parts });
                 }
             }
         }
+        out
     }
 }
 
+impl Judged {
+    /// +1 where the metric that adds most is above what was expected, -1 below, 0 for neither.
+    pub(super) fn direction(&self) -> i8 {
+        let known = (0..self.parts.len()).filter(|&metric| !self.deviations[metric].is_nan());
+        let leading = known.max_by(|&a, &b| self.parts[a].total_cmp(&self.parts[b]));
+        match leading.map(|metric| self.deviations[metric]) {
+            Some(deviation) if deviation > 0.0 => 1,
+            Some(deviation) if deviation < 0.0 => -1,
+            _ => 0,
+        }
+    }
+
+    /// Each metric's share of the score; they sum to 1.
+    pub(super) fn shares(&self) -> Vec<f32> {
+        let total: f64 = self.parts.iter().sum();
+        if total > 0.0 {
+            return self.parts.iter().map(|part| (part / total) as f32).collect();
+        }
+        let there = self.deviations.iter().filter(|d| !d.is_nan()).count().max(1);
+        let even = |d: &f64| if d.is_nan() { 0.0 } else { 1.0 / there as f32 };
+        self.deviations.iter().map(even).collect()
+    }
+}
+
+impl WidthModel {
+    fn fit(errors: &Array3<f64>, allowed: ArrayView2<bool>, recipe: &Recipe) -> Self {
+        let metrics = errors.dim().2;
+        let rows: Vec<Vec<Vec<f64>>> = errors
+            .outer_iter()
+            .zip(allowed.outer_iter())
+            .map(|(errors, allowed)| {
+                let smoothed = smooth(errors, recipe.steps);
+                let known = smoothed.outer_iter().zip(allowed);
+                known
+                    .filter(|(row, allowed)| **allowed && row.iter().any(|e| e.is_finite()))
+                    .map(|(row, _)| row.to_vec())
+                    .collect()
+            })
+            .collect();
+        let own = |rows: &Vec<Vec<f64>>| {
+            (rows.len() >= MIN_ERRORS).then(|| ErrorShape::fit(rows, metrics, recipe))
+        };
+        let series: Vec<Option<ErrorShape>> = rows.iter().map(own).collect();
+        // Where no series has enough: one description from all errors together.
+        let pooled = ErrorShape::pool(series.iter().flatten(), metrics)
+            .unwrap_or_else(|| ErrorShape::fit(&rows.concat(), metrics, recipe));
+        Self { steps: recipe.steps, series, pooled }
+    }
+
+    fn shape(&self, place: Option<usize>) -> &ErrorShape {
+        let own = place.and_then(|place| self.series.get(place)).and_then(Option::as_ref);
+        own.unwrap_or(&self.pooled)
+    }
+
+    fn is_sound(&self, series: usize, metrics: usize) -> bool {
+        let mut shapes = self.series.iter().flatten().chain([&self.pooled]);
+        self.series.len() == series
+            && (1..=MAX_WIDTH).contains(&self.steps)
+            && shapes.all(|shape| shape.is_sound(metrics))
+    }
+}
+
+/// Where the errors of one step lie.
+struct Placed {
+    deviations: Vec<f64>,
+    parts: Vec<f64>,
+    distance: f64,
+}
+
 impl ErrorShape {
-    fn fit(rows: &[Vec<f64>], metrics: usize, shrinkage: f64) -> Self {
+    fn fit(rows: &[Vec<f64>], metrics: usize, recipe: &Recipe) -> Self {
         let (mut center, mut spread) = (vec![0.0; metrics], vec![1.0; metrics]);
         for metric in 0..metrics {
             let mut values: Vec<f64> =
@@ -171,274 +216,105 @@ impl ErrorShape {
             center[metric] = middle;
             spread[metric] = variance.sqrt().max(common).max(SMALLEST_SPREAD);
         }
-        let standardised: Vec<Vec<f64>> = rows
-            .iter()
-            .map(|row| {
-                let cut = |m: usize| ((row[m] - center[m]) / spread[m]).clamp(-CUT, CUT);
-                (0..metrics).map(cut).collect()
-            })
-            .collect();
-        let correlation: Vec<Vec<f64>> = (0..metrics)
-            .map(|a| {
-                let of = |b: usize| match a == b {
-                    true => 1.0,
-                    false => (1.0 - shrinkage) * correlate(&standardised, a, b),
-                };
-                (0..metrics).map(of).collect()
-            })
-            .collect();
-        let mut shape = Self { center, spread, correlation, unit: 1.0 };
+        let mut shape = Self { center, spread, correlation: None, unit: 1.0 };
+        if let Some(shrinkage) = recipe.shrinkage {
+            let rows: Vec<Vec<f64>> = rows.iter().map(|row| shape.deviations(row)).collect();
+            shape.correlation = Some(correlation(&rows, metrics, shrinkage));
+        }
         let mut solver = Solver::default();
-        let mut distances: Vec<f64> = rows
-            .iter()
-            .filter_map(|row| shape.place(row, &mut solver))
-            .map(|p| p.distance)
-            .collect();
+        let distance = |row: &Vec<f64>| Some(shape.place(row, &mut solver)?.distance);
+        let mut distances: Vec<f64> = rows.iter().filter_map(distance).collect();
         if let Some(unit) = quantile(&mut distances, COMMON) {
             shape.unit = unit.max(SMALLEST_SPREAD);
         }
         shape
     }
 
-    /// The typical series: centred, with the median spread and the mean correlation.
+    /// The typical series: centred, with the median spread and unit and the mean correlation.
     fn pool<'a>(shapes: impl Iterator<Item = &'a Self>, metrics: usize) -> Option<Self> {
         let shapes: Vec<&Self> = shapes.collect();
-        if shapes.is_empty() {
-            return None;
-        }
-        let mut spread = Vec::with_capacity(metrics);
-        for metric in 0..metrics {
-            let mut spreads: Vec<f64> = shapes.iter().map(|shape| shape.spread[metric]).collect();
-            spread.push(median(&mut spreads)?);
-        }
-        let mut units: Vec<f64> = shapes.iter().map(|shape| shape.unit).collect();
-        let unit = median(&mut units)?;
-        let mean = |a: usize, b: usize| {
-            shapes.iter().map(|shape| shape.correlation[a][b]).sum::<f64>() / shapes.len() as f64
+        let typical = |of: &dyn Fn(&Self) -> f64| {
+            median(&mut shapes.iter().map(|shape| of(shape)).collect::<Vec<f64>>())
         };
-        let correlation =
-            (0..metrics).map(|a| (0..metrics).map(|b| mean(a, b)).collect()).collect();
-        Some(Self { center: vec![0.0; metrics], spread, correlation, unit })
+        let unit = typical(&|shape| shape.unit)?;
+        let spread: Option<Vec<f64>> =
+            (0..metrics).map(|metric| typical(&|shape| shape.spread[metric])).collect();
+        let matrices: Option<Vec<_>> = shapes.iter().map(|s| s.correlation.as_ref()).collect();
+        let correlation = matrices.map(|matrices| {
+            let mean = |a: usize, b: usize| {
+                matrices.iter().map(|matrix| matrix[a][b]).sum::<f64>() / matrices.len() as f64
+            };
+            (0..metrics).map(|a| (0..metrics).map(|b| mean(a, b)).collect()).collect()
+        });
+        Some(Self { center: vec![0.0; metrics], spread: spread?, correlation, unit })
+    }
+
+    /// Of every metric, in spreads, cut; NaN where it is missing.
+    fn deviations(&self, row: &[f64]) -> Vec<f64> {
+        let scale = self.center.iter().zip(&self.spread);
+        let of = |(error, (center, spread)): (&f64, (&f64, &f64))| (error - center) / spread;
+        row.iter().zip(scale).map(|at| of(at).clamp(-FAR, FAR)).collect()
     }
 
     /// Where the errors of one step lie; `None` where all are missing.
     fn place(&self, row: &[f64], solver: &mut Solver) -> Option<Placed> {
-        let there: Vec<usize> = (0..row.len()).filter(|&m| row[m].is_finite()).collect();
+        let deviations = self.deviations(row);
+        let there: Vec<usize> = (0..row.len()).filter(|&m| !deviations[m].is_nan()).collect();
         if there.is_empty() {
             return None;
         }
-        let deviations: Vec<f64> =
-            there.iter().map(|&m| (row[m] - self.center[m]) / self.spread[m]).collect();
-        let solved = solver.solve(&self.correlation, &there, &deviations);
-        let products = deviations.iter().zip(&solved).map(|(d, s)| d * s);
-        let squared = products.clone().sum::<f64>().max(0.0);
-        Some(Placed {
-            distance: (squared / there.len() as f64).sqrt(),
-            shares: products.map(|product| product.max(0.0)).collect(),
-            there,
-            deviations,
-        })
+        let n = there.len() as f64;
+        let mut parts = vec![0.0; row.len()];
+        let distance = match &self.correlation {
+            None => {
+                there.iter().for_each(|&metric| parts[metric] = deviations[metric].abs());
+                parts.iter().sum::<f64>() / n
+            }
+            Some(matrix) => {
+                let known: Vec<f64> = there.iter().map(|&metric| deviations[metric]).collect();
+                let products = solver.products(matrix, &there, &known);
+                let squared = products.iter().sum::<f64>().max(0.0);
+                there.iter().zip(products).for_each(|(&metric, p)| parts[metric] = p.max(0.0));
+                (squared / n).sqrt()
+            }
+        };
+        Some(Placed { deviations, parts, distance })
     }
 
     fn is_sound(&self, metrics: usize) -> bool {
-        let correlations = || self.correlation.iter().flatten();
         self.center.len() == metrics
             && self.spread.len() == metrics
-            && self.correlation.len() == metrics
-            && self.correlation.iter().all(|row| row.len() == metrics)
             && self.center.iter().all(|center| center.is_finite())
             && self.spread.iter().all(|spread| spread.is_finite() && *spread > 0.0)
             && self.unit.is_finite()
             && self.unit > 0.0
-            && correlations().all(|value| (-1.0..=1.0).contains(value))
+            && self.correlation.as_ref().is_none_or(|matrix| {
+                matrix.len() == metrics
+                    && matrix.iter().all(|row| row.len() == metrics)
+                    && matrix.iter().flatten().all(|value| (-1.0..=1.0).contains(value))
+            })
     }
-}
-
-/// Correlation of two columns over the rows that have both.
-fn correlate(rows: &[Vec<f64>], a: usize, b: usize) -> f64 {
-    let (mut ab, mut aa, mut bb) = (0.0, 0.0, 0.0);
-    for row in rows {
-        if row[a].is_finite() && row[b].is_finite() {
-            ab += row[a] * row[b];
-            aa += row[a] * row[a];
-            bb += row[b] * row[b];
-        }
-    }
-    if aa > 0.0 && bb > 0.0 { (ab / (aa * bb).sqrt()).clamp(-1.0, 1.0) } else { 0.0 }
-}
-
-/// Solves with the part of a correlation matrix that belongs to the metrics that are there; the
-/// factor of the last such part is kept, because it rarely changes from step to step.
-#[derive(Default)]
-struct Solver {
-    there: Vec<usize>,
-    /// Lower triangle of the Cholesky factor, by rows; empty where the part is not positive
-    /// definite (pairwise correlations of gappy data need not be), and then counts as none.
-    factor: Vec<Vec<f64>>,
-}
-
-impl Solver {
-    fn solve(&mut self, matrix: &[Vec<f64>], there: &[usize], right: &[f64]) -> Vec<f64> {
-        if self.there != there {
-            self.there = there.to_vec();
-            self.factor = cholesky(matrix, there).unwrap_or_default();
-        }
-        let mut x = right.to_vec();
-        if self.factor.is_empty() {
-            return x;
-        }
-        for i in 0..x.len() {
-            for j in 0..i {
-                x[i] -= self.factor[i][j] * x[j];
-            }
-            x[i] /= self.factor[i][i];
-        }
-        for i in (0..x.len()).rev() {
-            for j in i + 1..x.len() {
-                x[i] -= self.factor[j][i] * x[j];
-            }
-            x[i] /= self.factor[i][i];
-        }
-        x
-    }
-}
-
-fn cholesky(matrix: &[Vec<f64>], there: &[usize]) -> Option<Vec<Vec<f64>>> {
-    let n = there.len();
-    let mut factor = vec![vec![0.0; n]; n];
-    for i in 0..n {
-        for j in 0..=i {
-            let dot: f64 = (0..j).map(|k| factor[i][k] * factor[j][k]).sum();
-            let rest = matrix[there[i]][there[j]] - dot;
-            factor[i][j] =
-                if i == j { (rest > 1e-6).then(|| rest.sqrt())? } else { rest / factor[j][j] };
-        }
-    }
-    Some(factor)
 }
 
 /// Averages every error with the `steps - 1` before it, weights falling linearly from the newest;
-/// missing errors have no weight, and a missing newest error stays missing.
-pub(super) fn smooth(errors: &Array3<f64>, steps: usize) -> Array3<f64> {
-    let mut out = Array3::from_elem(errors.dim(), f64::NAN);
-    let (n_series, n_times, n_metrics) = errors.dim();
-    for series in 0..n_series {
-        let rows: ArrayView2<f64> = errors.slice(s![series, .., ..]);
-        let mut smoothed = Array2::from_elem((n_times, n_metrics), f64::NAN);
-        for ((time, metric), cell) in smoothed.indexed_iter_mut() {
-            if rows[[time, metric]].is_nan() {
-                continue;
-            }
-            let (mut sum, mut weights) = (0.0, 0.0);
-            for back in 0..steps.min(time + 1) {
-                let error = rows[[time - back, metric]];
-                if error.is_finite() {
-                    let weight = (steps - back) as f64;
-                    sum += weight * error;
-                    weights += weight;
-                }
-            }
-            *cell = sum / weights;
+/// missing errors have no weight, and a missing newest error stays missing. `[time, metric]`.
+fn smooth(errors: ArrayView2<f64>, steps: usize) -> Array2<f64> {
+    Array2::from_shape_fn(errors.dim(), |(time, metric)| {
+        if errors[[time, metric]].is_nan() {
+            return f64::NAN;
         }
-        out.slice_mut(s![series, .., ..]).assign(&smoothed);
-    }
-    out
+        let (mut sum, mut weights) = (0.0, 0.0);
+        for back in 0..steps.min(time + 1) {
+            let error = errors[[time - back, metric]];
+            if error.is_finite() {
+                let weight = (steps - back) as f64;
+                sum += weight * error;
+                weights += weight;
+            }
+        }
+        sum / weights
+    })
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::math::random::stream;
-    use rand_distr::{Distribution, StandardNormal};
-
-    /// Errors of one series: two metrics with a correlation of 0.8, and a third on its own.
-    fn errors(n: usize) -> Array3<f64> {
-        let mut rng = stream(3, "errors", 0);
-        let mut out = Array3::zeros((1, n, 3));
-        for time in 0..n {
-            let [a, b, c]: [f64; 3] = std::array::from_fn(|_| StandardNormal.sample(&mut rng));
-            out[[0, time, 0]] = 2.0 * a + 1.0;
-            out[[0, time, 1]] = 0.8 * a + 0.6 * b;
-            out[[0, time, 2]] = c;
-        }
-        out
-    }
-
-    fn score_of(model: &ErrorModel, row: [f64; 3]) -> (f64, Vec<f32>) {
-        let mut scores = Scores {
-            detector: crate::detectors::DetectorName::LstmAutoencoder,
-            score: Array2::from_elem((1, 1), f64::NAN),
-            log_p: None,
-            direction: Array2::zeros((1, 1)),
-            expected: None,
-            lower: None,
-            upper: None,
-            metric_share: Some(Array3::zeros((1, 1, 3))),
-            failures: Vec::new(),
-            notes: Vec::new(),
-        };
-        let errors = ndarray::arr2(&[row]);
-        model.score(errors.view(), Some(0), 0, &mut scores);
-        let share = scores.metric_share.unwrap();
-        (scores.score[[0, 0]], share.iter().copied().collect())
-    }
-
-    fn model() -> ErrorModel {
-        let errors = errors(4_000);
-        let allowed = Array2::from_elem((1, 4_000), true);
-        ErrorModel::fit(&errors, allowed.view(), 0.0, 1)
-    }
-
-    #[test]
-    fn the_score_is_the_mahalanobis_distance_per_metric() {
-        let (a, b, c) = (2.0, -1.0, 0.5);
-        let (score, share) = score_of(&model(), [2.0 * a + 1.0, b, c]);
-        // Closed form for a correlation of 0.8 between the first two.
-        let squared = (a * a - 2.0 * 0.8 * a * b + b * b) / (1.0 - 0.64) + c * c;
-        // In units of the 95 % quantile: that of chi-squared with 3 degrees of freedom is 7.815.
-        let expected = (squared / 7.815f64).sqrt();
-        assert!((score / expected - 1.0).abs() < 0.05, "{score} against {expected}");
-        assert!((share.iter().sum::<f32>() - 1.0).abs() < 1e-6);
-        assert!(share[0] > share[2]);
-    }
-
-    #[test]
-    fn breaking_a_correlation_is_worse_than_following_it() {
-        let model = model();
-        assert!(score_of(&model, [5.0, -2.0, 0.0]).0 > 2.0 * score_of(&model, [5.0, 2.0, 0.0]).0);
-    }
-
-    #[test]
-    fn a_missing_metric_leaves_the_score_of_the_others() {
-        let (score, share) = score_of(&model(), [f64::NAN, f64::NAN, 3.0]);
-        let expected = 3.0 / (7.815f64 / 3.0).sqrt();
-        assert!((score / expected - 1.0).abs() < 0.05, "{score} against {expected}");
-        assert_eq!(share, [0.0, 0.0, 1.0]);
-        assert!(score_of(&model(), [f64::NAN; 3]).0.is_nan());
-    }
-
-    #[test]
-    fn anomalies_among_the_training_errors_hardly_widen_the_spread() {
-        let clean = model();
-        let mut errors = errors(4_000);
-        errors.slice_mut(s![0, ..100, ..]).fill(50.0);
-        let allowed = Array2::from_elem((1, 4_000), true);
-        let dirty = ErrorModel::fit(&errors, allowed.view(), 0.0, 1);
-        let ratio = score_of(&dirty, [1.0, 0.0, 4.0]).0 / score_of(&clean, [1.0, 0.0, 4.0]).0;
-        // 2.5 % of the errors are wild, so that the spread is taken at the 97.5 % quantile.
-        assert!((0.75..1.05).contains(&ratio), "{ratio}");
-    }
-
-    #[test]
-    fn smoothing_weighs_the_newest_most_and_skips_gaps() {
-        let mut errors = Array3::zeros((1, 5, 1));
-        errors[[0, 2, 0]] = 6.0;
-        errors[[0, 3, 0]] = f64::NAN;
-        let smoothed = smooth(&errors, 3);
-        assert_eq!(smoothed[[0, 1, 0]], 0.0);
-        assert_eq!(smoothed[[0, 2, 0]], 3.0);
-        assert!(smoothed[[0, 3, 0]].is_nan());
-        assert_eq!(smoothed[[0, 4, 0]], 1.5);
-        assert_eq!(smooth(&errors, 1)[[0, 2, 0]], 6.0);
-    }
-}
+mod tests;

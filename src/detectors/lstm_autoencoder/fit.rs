@@ -2,22 +2,20 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use ndarray::{Array2, Array3};
+use ndarray::{Array3, s};
 
 use super::{
     NAME,
-    errors::{ErrorModel, smooth},
-    input::{Scaled, Scaling},
-    model::{Architecture, Weights},
+    errors::Judged,
     params::LstmParams,
-    predict::{Predictions, Predictor},
     state,
-    train::{Training, TrainingCurve},
-    windows::{Cells, Plan},
+    train::TrainingCurve,
+    view::{FittedView, Look, View},
 };
 use crate::{
     detectors::{
         DetectorError, DetectorState, FitContext, FitMask, FittedDetector, Scores, ScoringPlan,
+        SeriesFailure,
     },
     panel::{Panel, SeriesKey, Step},
 };
@@ -29,16 +27,14 @@ pub struct FittedLstm {
     pub(super) metrics: Vec<String>,
     pub(super) step: Step,
     pub(super) keys: Vec<SeriesKey>,
-    pub(super) scaling: Scaling,
-    pub(super) errors: ErrorModel,
-    pub(super) curve: TrainingCurve,
-    pub(super) weights: Weights,
+    /// One for each of [`LstmParams::views`]; at least one.
+    pub(super) views: Vec<FittedView>,
 }
 
 impl FittedLstm {
-    /// How training went.
+    /// How the training of its (first) network went.
     pub fn curve(&self) -> &TrainingCurve {
-        &self.curve
+        &self.views[0].curve
     }
 
     /// The parameters that it was built with.
@@ -68,136 +64,23 @@ impl Fit<'_> {
         mask: &FitMask,
         plan: ScoringPlan,
     ) -> Result<(FittedLstm, Scores), DetectorError> {
-        self.check_batch()?;
-        let train = plan.train_mask(self.panel, mask);
-        let allowed = train.as_array();
-        let scaling = Scaling::fit(self.params.input, self.panel, allowed.view());
-        let all: Vec<usize> = (0..self.panel.n_series()).collect();
-        let places: Vec<Option<usize>> = all.iter().copied().map(Some).collect();
-        let scaled = scaling.apply(self.panel, &places, mask.as_array().view());
-        let learnt = Cells::new(&scaled, allowed.view());
-        let everywhere = Array2::from_elem(allowed.dim(), true);
-        let seen = Cells::new(&scaled, everywhere.view());
-
-        let (weights, curve) = self.train(&learnt, &all, 0)?;
-        let mut predictions = self.predictor(&weights).run(&seen, &seen.usable(), &all)?;
-        if matches!(plan, ScoringPlan::CrossFitted { .. }) {
-            self.cross_fit(&learnt, &seen, &mut predictions)?;
+        let (mut views, mut looks) = (Vec::new(), Vec::new());
+        for (number, params) in self.params.views().iter().enumerate() {
+            let view = View { params, panel: self.panel, context: self.context, number };
+            let (fitted, look) = view.fit(mask, plan)?;
+            views.push(fitted);
+            looks.push(look);
         }
-        let raw = &scaled.z - &predictions.z;
-        let errors = smooth(&raw, self.params.smoothing_steps);
-        let model = ErrorModel::fit(
-            &errors,
-            allowed.view(),
-            self.params.shrinkage,
-            self.params.smoothing_steps,
-        );
-        let scores = assemble(self.panel, &scaled, predictions, &errors, (&model, &places));
+        let places: Vec<Option<usize>> = (0..self.panel.n_series()).map(Some).collect();
+        let scores = assemble(self.panel, &views, looks, &places);
         let fitted = FittedLstm {
             params: self.params.clone(),
             metrics: metric_names(self.panel),
             step: self.panel.calendar().step(),
             keys: self.panel.keys().to_vec(),
-            scaling,
-            errors: model,
-            curve,
-            weights,
+            views,
         };
         Ok((fitted, scores))
-    }
-
-    fn architecture(&self) -> Architecture {
-        Architecture::new(self.params, self.panel.n_metrics())
-    }
-
-    fn predictor<'b>(&'b self, weights: &'b Weights) -> Predictor<'b> {
-        Predictor {
-            params: self.params,
-            architecture: self.architecture(),
-            weights,
-            context: self.context,
-        }
-    }
-
-    /// A batch of gradients must fit into the largest buffer that the device binds.
-    fn check_batch(&self) -> Result<(), DetectorError> {
-        let Some(most) = self.context.device.max_binding_bytes() else { return Ok(()) };
-        let cells = self.params.window_steps * self.params.batch_windows;
-        let bytes = (cells * self.architecture().widest() * size_of::<f32>()) as u64;
-        if bytes <= most {
-            return Ok(());
-        }
-        Err(DetectorError::Device {
-            detector: NAME,
-            reason: format!(
-                "a batch takes a buffer of {bytes} bytes, {} binds at most {most}: lower `batch_windows` to {} or less",
-                self.context.device.name(),
-                (most / (bytes / self.params.batch_windows as u64)).max(1)
-            ),
-        })
-    }
-
-    /// Trains on some series. Where the held-out steps would leave no window, nothing is held out.
-    fn train(
-        &self,
-        cells: &Cells,
-        series: &[usize],
-        fold: u64,
-    ) -> Result<(Weights, TrainingCurve), DetectorError> {
-        let usable = cells.usable();
-        let (len, horizon) = (self.params.window_steps, self.params.horizon());
-        let mut plan = Plan::new(&usable, series, len, horizon, self.params.validation_share);
-        if plan.len() == 0 {
-            plan = Plan::new(&usable, series, len, horizon, 0.0);
-        }
-        if plan.len() == 0 {
-            return Err(DetectorError::TooLittleData {
-                detector: NAME,
-                reason: format!(
-                    "no series has {} training steps in a row, most of them usable: lower `window_steps` or give more history",
-                    len + horizon
-                ),
-            });
-        }
-        let training = Training {
-            params: self.params,
-            architecture: self.architecture(),
-            cells,
-            plan: &plan,
-            context: self.context,
-            fold,
-        };
-        training.run()
-    }
-
-    /// Replaces every series' predictions by those of a network that was trained on the other half
-    /// of the series. The series are dealt out alternately. Where a half has too little to train
-    /// on, the predictions stay those of the network that saw all series.
-    fn cross_fit(
-        &self,
-        learnt: &Cells,
-        seen: &Cells,
-        predictions: &mut Predictions,
-    ) -> Result<(), DetectorError> {
-        let usable = seen.usable();
-        for fold in 0..2 {
-            let (trained_on, scored): (Vec<usize>, Vec<usize>) =
-                (0..self.panel.n_series()).partition(|series| series % 2 != fold);
-            if trained_on.is_empty() || scored.is_empty() {
-                continue;
-            }
-            let weights = match self.train(learnt, &trained_on, 1 + fold as u64) {
-                Ok((weights, _)) => weights,
-                Err(DetectorError::TooLittleData { .. }) => continue,
-                Err(error) => return Err(error),
-            };
-            let held_out = self.predictor(&weights).run(seen, &usable, &scored)?;
-            for &series in &scored {
-                let of_series = ndarray::s![series, .., ..];
-                predictions.z.slice_mut(of_series).assign(&held_out.z.slice(of_series));
-            }
-        }
-        Ok(())
     }
 }
 
@@ -210,20 +93,15 @@ impl FittedDetector for FittedLstm {
     ) -> Result<Scores, DetectorError> {
         self.check_panel(panel)?;
         guarded(context, || {
-            let everywhere = Array2::from_elem((panel.n_series(), panel.n_times()), true);
             let places = self.places(panel);
-            let scaled = self.scaling.apply(panel, &places, mask.as_array().view());
-            let seen = Cells::new(&scaled, everywhere.view());
-            let predictor = Predictor {
-                params: &self.params,
-                architecture: Architecture::new(&self.params, self.metrics.len()),
-                weights: &self.weights,
-                context,
-            };
-            let all: Vec<usize> = (0..panel.n_series()).collect();
-            let predictions = predictor.run(&seen, &seen.usable(), &all)?;
-            let errors = smooth(&(&scaled.z - &predictions.z), self.params.smoothing_steps);
-            Ok(assemble(panel, &scaled, predictions, &errors, (&self.errors, &places)))
+            let mut looks = Vec::with_capacity(self.views.len());
+            for (number, (params, fitted)) in
+                self.params.views().iter().zip(&self.views).enumerate()
+            {
+                let view = View { params, panel, context, number };
+                looks.push(view.look(fitted, &places, mask.as_array().view())?);
+            }
+            Ok(assemble(panel, &self.views, looks, &places))
         })
     }
 
@@ -265,26 +143,67 @@ fn metric_names(panel: &Panel) -> Vec<String> {
     panel.metrics().iter().map(|metric| metric.name.clone()).collect()
 }
 
+/// Scores from what each network makes of a panel.
 fn assemble(
     panel: &Panel,
-    scaled: &Scaled,
-    predictions: Predictions,
-    errors: &Array3<f64>,
-    (model, places): (&ErrorModel, &[Option<usize>]),
+    views: &[FittedView],
+    mut looks: Vec<Look>,
+    places: &[Option<usize>],
 ) -> Scores {
     let mut scores = Scores::empty(NAME, panel);
     let shape = panel.values().dim();
     scores.metric_share = (shape.2 > 1).then(|| Array3::zeros(shape));
-    for (series, errors) in errors.outer_iter().enumerate() {
-        model.score(errors, places[series], series, &mut scores);
-    }
-    let mut expected = predictions.z;
-    for ((series, time, metric), z) in expected.indexed_iter_mut() {
-        *z = scaled.value(series, time, metric, *z);
+    let mut expected = std::mem::take(&mut looks[0].expected);
+    for (series, &place) in places.iter().enumerate() {
+        let judge = |(view, look): (&FittedView, &Look)| {
+            view.errors.judge(look.errors.slice(s![series, .., ..]), place)
+        };
+        let judged: Vec<Vec<Option<Judged>>> = views.iter().zip(&looks).map(judge).collect();
+        for time in 0..shape.1 {
+            let of_step = judged.iter().map(|judged| judged[time].as_ref());
+            let Some((leading, score)) = together(of_step) else { continue };
+            scores.score[[series, time]] = score;
+            let Some(judged) = &judged[leading][time] else { continue };
+            scores.direction[[series, time]] = judged.direction();
+            if let Some(metric_share) = &mut scores.metric_share {
+                let mut cells = metric_share.slice_mut(s![series, time, ..]);
+                judged.shares().iter().zip(&mut cells).for_each(|(share, cell)| *cell = *share);
+            }
+            if leading > 0 {
+                let cells = s![series, time, ..];
+                expected.slice_mut(cells).assign(&looks[leading].expected.slice(cells));
+            }
+        }
     }
     scores.expected = Some(expected);
-    scores.failures = predictions.failures;
+    scores.failures = failures(looks);
     scores
+}
+
+/// The view that finds a step furthest out, and the score of all that know it: a mean on the scale
+/// of `ln(1 + score)`, so that none is drowned by another's wild errors and none has a veto.
+fn together<'a>(of_step: impl Iterator<Item = Option<&'a Judged>>) -> Option<(usize, f64)> {
+    let (mut leading, mut sum, mut there) = (None, 0.0, 0);
+    for (view, judged) in of_step.enumerate() {
+        let Some(judged) = judged else { continue };
+        if leading.is_none_or(|(_, most)| judged.score > most) {
+            leading = Some((view, judged.score));
+        }
+        sum += judged.score.ln_1p();
+        there += 1;
+    }
+    leading.map(|(view, _)| (view, (sum / f64::from(there)).exp_m1()))
+}
+
+/// The series that no network could score, with the first one's reason.
+fn failures(looks: Vec<Look>) -> Vec<SeriesFailure> {
+    let mut looks = looks.into_iter().map(|look| look.failures);
+    let first = looks.next().unwrap_or_default();
+    let others: Vec<Vec<SeriesFailure>> = looks.collect();
+    let in_all = |failure: &SeriesFailure| {
+        others.iter().all(|failures| failures.iter().any(|other| other.series == failure.series))
+    };
+    first.into_iter().filter(in_all).collect()
 }
 
 /// A GPU driver that fails, fails by a panic inside burn. It costs this detector, not the run.
@@ -307,4 +226,37 @@ fn guarded<T>(
             ),
         })
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn judged(score: f64) -> Judged {
+        Judged { score, deviations: vec![score], parts: vec![score] }
+    }
+
+    #[test]
+    fn a_step_is_judged_by_all_views_that_know_it_and_the_furthest_leads() {
+        let (low, high) = (judged(1.0), judged(7.0));
+        let (leading, score) = together([Some(&low), Some(&high)].into_iter()).unwrap();
+        // sqrt((1 + 1) × (1 + 7)) - 1
+        assert!(leading == 1 && (score - 3.0).abs() < 1e-12, "{leading}, {score}");
+        assert_eq!(together([None, Some(&low)].into_iter()), Some((1, 1.0f64.ln_1p().exp_m1())));
+        assert_eq!(together([None, None].into_iter()), None);
+    }
+
+    #[test]
+    fn a_series_failed_only_where_no_view_could_score_it() {
+        let look = |series: &[usize]| Look {
+            errors: Array3::zeros((0, 0, 0)),
+            expected: Array3::zeros((0, 0, 0)),
+            failures: series
+                .iter()
+                .map(|&series| SeriesFailure { series, reason: "short".into() })
+                .collect(),
+        };
+        let failed = failures(vec![look(&[1, 4]), look(&[4, 6])]);
+        assert_eq!(failed.iter().map(|failure| failure.series).collect::<Vec<_>>(), [4]);
+    }
 }

@@ -6,6 +6,10 @@
 //! else than it saw, something is unusual. It knows what no detector of single points knows: that
 //! purchases follow views, that an hour follows the hour before.
 //!
+//! What a narrow encoding has seen often enough it gives back, and what comes slowly it takes for
+//! normal; so by default a second network beside it forecasts each step from the ones before, on plain
+//! scaled values ([`Objective::Both`]), and a step is judged by both.
+//!
 //! The way there, one file each:
 //!
 //! - `params.rs`: what can be set, with ranges;
@@ -16,8 +20,11 @@
 //! - `model.rs`: the network;
 //! - `train.rs`: Adam, early stopping, what happens when training diverges;
 //! - `predict.rs`: what the network expects of every cell;
-//! - `errors.rs`: errors become scores, Mahalanobis per series;
+//! - `errors.rs`: errors become distances, at several widths, by each series' own past;
+//! - `view.rs`: one network with its input and its errors;
 //! - `fit.rs`, `state.rs`: all of it put together, and into a checkpoint and back.
+//!
+//! What was tried and what it gave is in `benches/quality/RESULTS.md`.
 //!
 //! Deterministic for a seed on one device, whatever the number of threads.
 
@@ -31,11 +38,12 @@ mod params;
 mod predict;
 mod state;
 mod train;
+mod view;
 mod windows;
 
 pub use cell::{lstm_sequence, project};
 pub use fit::FittedLstm;
-pub use params::{Input, LstmParams, Objective};
+pub use params::{Distance, Input, LstmParams, Objective};
 pub use train::TrainingCurve;
 
 use crate::{

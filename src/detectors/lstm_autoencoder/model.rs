@@ -123,6 +123,12 @@ pub(super) struct Network {
     output_bias: Param<Tensor<1>>,
 }
 
+/// The networks of a detector, as a checkpoint names their weights.
+#[derive(Module, Debug)]
+pub(super) struct Networks {
+    pub(super) views: Vec<Network>,
+}
+
 impl Network {
     /// `weights` must have the architecture's shapes.
     pub(super) fn new(architecture: Architecture, weights: &Weights, device: &Device) -> Self {

@@ -74,12 +74,13 @@ fn split(params: LstmParams, panel: &Panel) -> (Box<dyn FittedDetector>, Scores)
     detector.fit_score(panel, &FitMask::all(panel), plan, &FitContext::new(1)).unwrap()
 }
 
-fn every_kind() -> [LstmParams; 4] {
+fn every_kind() -> [LstmParams; 5] {
     [
         (Input::SeasonalResidual, Objective::Reconstruction),
         (Input::LogScale, Objective::Reconstruction),
         (Input::SeasonalResidual, Objective::Forecast),
         (Input::LogScale, Objective::Forecast),
+        (Input::SeasonalResidual, Objective::Both),
     ]
     .map(|(input, objective)| LstmParams { input, objective, ..tiny() })
 }
@@ -355,13 +356,18 @@ fn flipped_bits_never_panic_and_a_weight_that_is_no_number_is_refused() {
 
 #[test]
 fn readable_state_of_another_shape_is_refused() {
-    let changes: [fn(&mut serde_json::Value); 6] = [
+    let changes: [fn(&mut serde_json::Value); 8] = [
         |json| json["params"]["hidden"] = 13.into(),
         |json| json["params"]["window_steps"] = 0.into(),
         |json| json["metrics"] = serde_json::json!(["views"]),
         |json| json["keys"] = serde_json::json!([["shop 0"]]),
-        |json| json["errors"]["pooled"]["spread"] = serde_json::json!([0.0, 1.0]),
+        |json| {
+            json["views"][0]["errors"]["widths"][0]["pooled"]["spread"] =
+                serde_json::json!([0.0, 1.0]);
+        },
         |json| json["surprise"] = 1.into(),
+        |json| json["views"][1] = serde_json::Value::Null,
+        |json| drop(json["views"].as_array_mut().map(Vec::pop)),
     ];
     for (place, change) in changes.into_iter().enumerate() {
         let mut spoiled = state();
