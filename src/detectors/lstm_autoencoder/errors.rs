@@ -15,7 +15,8 @@
 mod correlation;
 
 use correlation::{Solver, correlation};
-use ndarray::{Array2, Array3, ArrayView2};
+use ndarray::{Array2, Array3, ArrayView2, Axis};
+use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use super::params::{Distance, LstmParams, MAX_WIDTH};
@@ -161,12 +162,11 @@ impl Judged {
 impl WidthModel {
     fn fit(errors: &Array3<f64>, allowed: ArrayView2<bool>, recipe: &Recipe) -> Self {
         let metrics = errors.dim().2;
-        let rows: Vec<Vec<Vec<f64>>> = errors
-            .outer_iter()
-            .zip(allowed.outer_iter())
-            .map(|(errors, allowed)| {
-                let smoothed = smooth(errors, recipe.steps);
-                let known = smoothed.outer_iter().zip(allowed);
+        let rows: Vec<Vec<Vec<f64>>> = (0..errors.dim().0)
+            .into_par_iter()
+            .map(|series| {
+                let smoothed = smooth(errors.index_axis(Axis(0), series), recipe.steps);
+                let known = smoothed.outer_iter().zip(allowed.row(series));
                 known
                     .filter(|(row, allowed)| **allowed && row.iter().any(|e| e.is_finite()))
                     .map(|(row, _)| row.to_vec())
@@ -176,7 +176,7 @@ impl WidthModel {
         let own = |rows: &Vec<Vec<f64>>| {
             (rows.len() >= MIN_ERRORS).then(|| ErrorShape::fit(rows, metrics, recipe))
         };
-        let series: Vec<Option<ErrorShape>> = rows.iter().map(own).collect();
+        let series: Vec<Option<ErrorShape>> = rows.par_iter().map(own).collect();
         // Where no series has enough: one description from all errors together.
         let pooled = ErrorShape::pool(series.iter().flatten(), metrics)
             .unwrap_or_else(|| ErrorShape::fit(&rows.concat(), metrics, recipe));

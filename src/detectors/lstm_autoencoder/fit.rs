@@ -3,6 +3,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use ndarray::{Array3, s};
+use rayon::prelude::*;
 
 use super::{
     NAME,
@@ -143,6 +144,9 @@ fn metric_names(panel: &Panel) -> Vec<String> {
     panel.metrics().iter().map(|metric| metric.name.clone()).collect()
 }
 
+/// Series that are judged before their scores are written.
+const SERIES_AT_ONCE: usize = 256;
+
 /// Scores from what each network makes of a panel.
 fn assemble(
     panel: &Panel,
@@ -154,30 +158,50 @@ fn assemble(
     let shape = panel.values().dim();
     scores.metric_share = (shape.2 > 1).then(|| Array3::zeros(shape));
     let mut expected = std::mem::take(&mut looks[0].expected);
-    for (series, &place) in places.iter().enumerate() {
-        let judge = |(view, look): (&FittedView, &Look)| {
-            view.errors.judge(look.errors.slice(s![series, .., ..]), place)
-        };
-        let judged: Vec<Vec<Option<Judged>>> = views.iter().zip(&looks).map(judge).collect();
-        for time in 0..shape.1 {
-            let of_step = judged.iter().map(|judged| judged[time].as_ref());
-            let Some((leading, score)) = together(of_step) else { continue };
-            scores.score[[series, time]] = score;
-            let Some(judged) = &judged[leading][time] else { continue };
-            scores.direction[[series, time]] = judged.direction();
-            if let Some(metric_share) = &mut scores.metric_share {
-                let mut cells = metric_share.slice_mut(s![series, time, ..]);
-                judged.shares().iter().zip(&mut cells).for_each(|(share, cell)| *cell = *share);
-            }
-            if leading > 0 {
-                let cells = s![series, time, ..];
-                expected.slice_mut(cells).assign(&looks[leading].expected.slice(cells));
-            }
+    // A few series at a time: what is known of each of their steps takes more memory than a score.
+    for first in (0..shape.0).step_by(SERIES_AT_ONCE) {
+        let some = first..shape.0.min(first + SERIES_AT_ONCE);
+        let judged: Vec<Vec<Vec<Option<Judged>>>> = some
+            .into_par_iter()
+            .map(|series| {
+                let judge = |(view, look): (&FittedView, &Look)| {
+                    view.errors.judge(look.errors.slice(s![series, .., ..]), places[series])
+                };
+                views.iter().zip(&looks).map(judge).collect()
+            })
+            .collect();
+        for (series, judged) in (first..).zip(judged) {
+            keep(series, &judged, &looks, &mut scores, &mut expected);
         }
     }
     scores.expected = Some(expected);
     scores.failures = failures(looks);
     scores
+}
+
+/// Writes what all views make of one series. `judged` is `[view][time]`.
+fn keep(
+    series: usize,
+    judged: &[Vec<Option<Judged>>],
+    looks: &[Look],
+    scores: &mut Scores,
+    expected: &mut Array3<f64>,
+) {
+    for time in 0..expected.dim().1 {
+        let of_step = judged.iter().map(|judged| judged[time].as_ref());
+        let Some((leading, score)) = together(of_step) else { continue };
+        scores.score[[series, time]] = score;
+        let Some(judged) = &judged[leading][time] else { continue };
+        scores.direction[[series, time]] = judged.direction();
+        if let Some(metric_share) = &mut scores.metric_share {
+            let mut cells = metric_share.slice_mut(s![series, time, ..]);
+            judged.shares().iter().zip(&mut cells).for_each(|(share, cell)| *cell = *share);
+        }
+        if leading > 0 {
+            let cells = s![series, time, ..];
+            expected.slice_mut(cells).assign(&looks[leading].expected.slice(cells));
+        }
+    }
 }
 
 /// The view that finds a step furthest out, and the score of all that know it: a mean on the scale

@@ -59,19 +59,12 @@ pub(super) struct Training<'a> {
 }
 
 impl Training<'_> {
-    pub(super) fn run(&self) -> Result<(Weights, TrainingCurve), DetectorError> {
-        let progress = &self.context.progress;
-        progress.start("training the LSTM", self.params.epochs as u64);
-        let result = self.epochs();
-        progress.finish();
-        result
-    }
-
     fn seed(&self) -> u64 {
         self.context.seed.wrapping_add(self.fold)
     }
 
-    fn epochs(&self) -> Result<(Weights, TrainingCurve), DetectorError> {
+    /// Every epoch advances the progress by one.
+    pub(super) fn run(&self) -> Result<(Weights, TrainingCurve), DetectorError> {
         let autodiff = self.context.device.burn().clone().autodiff();
         let initial = Weights::random(self.architecture, self.seed());
         let mut network = Network::new(self.architecture, &initial, &autodiff);

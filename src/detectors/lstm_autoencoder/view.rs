@@ -3,6 +3,7 @@
 //! `objective = "both"` has two, every other objective one.
 
 use ndarray::{Array2, Array3, ArrayView2};
+use rayon::prelude::*;
 
 use super::{
     NAME,
@@ -28,6 +29,15 @@ pub(super) struct FittedView {
     pub(super) weights: Weights,
 }
 
+/// What training gives.
+type Trained = Result<(Weights, TrainingCurve), DetectorError>;
+
+/// One part of a cross-fit.
+struct Half {
+    trained_on: Vec<usize>,
+    scored: Vec<usize>,
+}
+
 /// What a network makes of a panel.
 pub(super) struct Look {
     /// Seen less expected, in scaled units, `[series, time, metric]`.
@@ -41,9 +51,15 @@ impl Look {
     fn new(scaled: &Scaled, predictions: Predictions) -> Self {
         let errors = &scaled.z - &predictions.z;
         let mut expected = predictions.z;
-        for ((series, time, metric), z) in expected.indexed_iter_mut() {
-            *z = scaled.value(series, time, metric, *z);
-        }
+        let (_, n_times, n_metrics) = expected.dim();
+        let cells = expected.as_slice_mut().unwrap_or_default();
+        cells.par_chunks_mut((n_times * n_metrics).max(1)).enumerate().for_each(
+            |(series, cells)| {
+                for (place, z) in cells.iter_mut().enumerate() {
+                    *z = scaled.value(series, place / n_metrics, place % n_metrics, *z);
+                }
+            },
+        );
         Self { errors, expected, failures: predictions.failures }
     }
 }
@@ -77,10 +93,15 @@ impl View<'_> {
         let learnt = Cells::new(&scaled, allowed.view());
         let seen = Cells::new(&scaled, everywhere(self.panel).view());
 
-        let (weights, curve) = self.train(&learnt, &all, 0)?;
+        let halves = match plan {
+            ScoringPlan::CrossFitted { .. } => self.halves(),
+            _ => Vec::new(),
+        };
+        let (whole, held_out) = self.train_all(&learnt, &all, &halves);
+        let (weights, curve) = whole?;
         let mut predictions = self.predictor(&weights).run(&seen, &seen.usable(), &all)?;
-        if matches!(plan, ScoringPlan::CrossFitted { .. }) {
-            self.cross_fit(&learnt, &seen, &mut predictions)?;
+        for (half, trained) in halves.iter().zip(held_out) {
+            self.replace(&half.scored, trained, &seen, &mut predictions)?;
         }
         let look = Look::new(&scaled, predictions);
         let widths = self.params.widths(self.panel.calendar().step());
@@ -134,12 +155,7 @@ impl View<'_> {
     }
 
     /// Trains on some series. Where the held-out steps would leave no window, nothing is held out.
-    fn train(
-        &self,
-        cells: &Cells,
-        series: &[usize],
-        fold: u64,
-    ) -> Result<(Weights, TrainingCurve), DetectorError> {
+    fn train(&self, cells: &Cells, series: &[usize], fold: u64) -> Trained {
         let usable = cells.usable();
         let (len, horizon) = (self.params.window_steps, self.params.horizon());
         let mut plan = Plan::new(&usable, series, len, horizon, self.params.validation_share);
@@ -166,32 +182,54 @@ impl View<'_> {
         training.run()
     }
 
-    /// Replaces every series' predictions by those of a network that was trained on the other half
-    /// of the series. The series are dealt out alternately. Where a half has too little to train
-    /// on, the predictions stay those of the network that saw all series.
-    fn cross_fit(
+    /// The two halves of a cross-fit: the series are dealt out alternately. None where there is
+    /// only one series.
+    fn halves(&self) -> Vec<Half> {
+        let half = |fold: usize| {
+            let (trained_on, scored) =
+                (0..self.panel.n_series()).partition(|series| series % 2 != fold);
+            Half { trained_on, scored }
+        };
+        let whole = |half: &Half| !half.trained_on.is_empty() && !half.scored.is_empty();
+        (0..2).map(half).filter(whole).collect()
+    }
+
+    /// Trains on all series and on each half: on the CPU side by side, because a small network does
+    /// not fill the threads.
+    fn train_all(&self, cells: &Cells, all: &[usize], halves: &[Half]) -> (Trained, Vec<Trained>) {
+        let parts: Vec<&[usize]> =
+            std::iter::once(all).chain(halves.iter().map(|half| &half.trained_on[..])).collect();
+        let progress = &self.context.progress;
+        progress.start("training the LSTM", (self.params.epochs * parts.len()) as u64);
+        let train = |(fold, series): (usize, &&[usize])| self.train(cells, series, fold as u64);
+        let mut trained: Vec<Trained> = if self.context.device.is_cpu() {
+            parts.par_iter().enumerate().map(train).collect()
+        } else {
+            parts.iter().enumerate().map(train).collect()
+        };
+        progress.finish();
+        let held_out = trained.split_off(1);
+        (trained.remove(0), held_out)
+    }
+
+    /// Replaces the predictions of some series by those of a network that did not see them. Where
+    /// there was too little to train it on, they stay those of the network that saw all series.
+    fn replace(
         &self,
-        learnt: &Cells,
+        scored: &[usize],
+        trained: Trained,
         seen: &Cells,
         predictions: &mut Predictions,
     ) -> Result<(), DetectorError> {
-        let usable = seen.usable();
-        for fold in 0..2 {
-            let (trained_on, scored): (Vec<usize>, Vec<usize>) =
-                (0..self.panel.n_series()).partition(|series| series % 2 != fold);
-            if trained_on.is_empty() || scored.is_empty() {
-                continue;
-            }
-            let weights = match self.train(learnt, &trained_on, 1 + fold as u64) {
-                Ok((weights, _)) => weights,
-                Err(DetectorError::TooLittleData { .. }) => continue,
-                Err(error) => return Err(error),
-            };
-            let held_out = self.predictor(&weights).run(seen, &usable, &scored)?;
-            for &series in &scored {
-                let of_series = ndarray::s![series, .., ..];
-                predictions.z.slice_mut(of_series).assign(&held_out.z.slice(of_series));
-            }
+        let weights = match trained {
+            Ok((weights, _)) => weights,
+            Err(DetectorError::TooLittleData { .. }) => return Ok(()),
+            Err(error) => return Err(error),
+        };
+        let held_out = self.predictor(&weights).run(seen, &seen.usable(), scored)?;
+        for &series in scored {
+            let of_series = ndarray::s![series, .., ..];
+            predictions.z.slice_mut(of_series).assign(&held_out.z.slice(of_series));
         }
         Ok(())
     }
