@@ -99,7 +99,7 @@ fn a_missing_metric_leaves_the_score_of_the_others() {
 fn a_wide_window_finds_what_lasts_and_a_narrow_one_what_does_not() {
     let mut late = errors(400);
     late.slice_mut(s![0, 300..320, ..]).mapv_inplace(|error| error + 1.2);
-    late[[0, 350, 2]] = 9.0;
+    late[[0, 350, 2]] = 25.0;
     let past = errors(4_000);
     let score = |widths: &[usize], time: usize| {
         let model = model(&past, Distance::MeanDeviation, widths);
