@@ -123,6 +123,10 @@ impl ErrorModel {
         for width in &self.widths {
             let (shape, mut solver) = (width.shape(place), Solver::default());
             for (row, out) in smooth(errors, width.steps).outer_iter().zip(&mut out) {
+                // A stream's newest step comes with a whole window of steps that nobody predicted.
+                if row.iter().all(|error| error.is_nan()) {
+                    continue;
+                }
                 let Some(placed) = shape.place(&row.to_vec(), &mut solver) else { continue };
                 let score = placed.distance / shape.unit;
                 if out.as_ref().is_none_or(|found| found.score < score) {
