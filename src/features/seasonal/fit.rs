@@ -431,7 +431,9 @@ impl MetricProfile {
                 let mut mean = square.max(0.0);
                 if self.form == Form::Count {
                     for _ in 0..3 {
-                        let short = 1.0 - (-1.255 * mean.max(0.05) / unit).exp();
+                        let events = mean.max(0.05) / unit;
+                        // From 30 on the exponential is lost beside the 1, and it is most of the work.
+                        let short = if events < 30.0 { 1.0 - (-1.255 * events).exp() } else { 1.0 };
                         mean = square + 0.25 * short * (unit + alpha * mean);
                     }
                 } else {
