@@ -174,7 +174,7 @@ impl Predictor<'_> {
         }
     }
 
-    /// As many windows as no buffer of the device is too small for.
+    /// As many windows as the device's largest buffer holds, within limits; on the CPU a constant.
     fn batch(&self, len: usize) -> usize {
         let bytes = (len * self.architecture.widest() * size_of::<f32>()) as u64;
         match self.context.device.max_binding_bytes() {

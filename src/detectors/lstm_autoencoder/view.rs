@@ -205,7 +205,15 @@ impl View<'_> {
         let mut trained: Vec<Trained> = if self.context.device.is_cpu() {
             parts.par_iter().enumerate().map(train).collect()
         } else {
-            parts.iter().enumerate().map(train).collect()
+            let mut trained = Vec::with_capacity(parts.len());
+            for part in parts.iter().enumerate() {
+                trained.push(train(part));
+                // Without the network of all series there is nothing to hold out from.
+                if trained[0].is_err() {
+                    break;
+                }
+            }
+            trained
         };
         progress.finish();
         let held_out = trained.split_off(1);

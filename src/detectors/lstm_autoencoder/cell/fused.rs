@@ -169,7 +169,10 @@ struct ForwardChunk<'a> {
 
 /// Compiles `$generic` once per instruction set and calls the best that the processor has. The
 /// generic function and all it calls are `inline(always)`, so each copy is built from the
-/// instructions that its `target_feature` line allows.
+/// instructions that its `target_feature` line allows. The numbers are the gates of
+/// [`add_products`](super::gemm::add_products) and the rows and panels of
+/// [`multiply`](super::gemm::multiply): 16 sums, with what they are made from, fill half of AVX-512's 32
+/// registers; four sums of two registers each fill half of AVX's 16.
 macro_rules! per_instruction_set {
     ($name:ident, $generic:ident, $argument:ty) => {
         fn $name(argument: $argument) {
@@ -177,7 +180,7 @@ macro_rules! per_instruction_set {
             {
                 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,fma")]
                 fn avx512(argument: $argument) {
-                    // SAFETY: this function is compiled for what the sums need.
+                    // SAFETY: this function is compiled for what the vector needs.
                     unsafe { $generic::<Avx512, 4, 8, 2>(argument) }
                 }
                 #[target_feature(enable = "avx2,fma")]
@@ -199,7 +202,7 @@ macro_rules! per_instruction_set {
                     return unsafe { avx2(argument) };
                 }
             }
-            // SAFETY: the portable sums need nothing.
+            // SAFETY: the portable vector needs nothing.
             unsafe { $generic::<Portable, 1, 4, 1>(argument) }
         }
     };

@@ -229,8 +229,8 @@ pub(super) unsafe fn multiply<V: Vector, const ROWS: usize, const WIDE: usize>(
 /// The sums of the rows from `top` and of `WIDE` panels from `column` on.
 ///
 /// # Safety
-/// There are `rows` rows and a panel at `column` and the `WIDE - 1` after it, and the processor has
-/// what `V` needs.
+/// `left` is as [`multiply`] asserts, `top < rows`, there is a panel at `column` and at the `WIDE - 1`
+/// after it, and the processor has what `V` needs.
 #[inline(always)]
 unsafe fn tile<V: Vector, const ROWS: usize, const WIDE: usize>(
     left: ByGates<'_>,
@@ -243,8 +243,8 @@ unsafe fn tile<V: Vector, const ROWS: usize, const WIDE: usize>(
         &panels.data[(column / LANES + place) * panels.k..][..panels.k]
     });
     let mut found = [[[0.0f32; LANES]; WIDE]; ROWS];
-    // SAFETY: a block has 4 * LANES rows of each panel; `left` has a value for each of them in
-    // every row, because rows past the last are read from the last.
+    // SAFETY: a panel has 4 * LANES rows for each block, and `left` a value for each of them in every
+    // row, because rows past the last are read from the last.
     unsafe {
         let zero = V::load(&[0.0; LANES]);
         let mut sums = [[zero; WIDE]; ROWS];

@@ -2,7 +2,8 @@
 //!
 //! A batch fills some 40 MB, from the forward to the backward pass. glibc hands blocks of that
 //! size back to the operating system at once, and gets them again page by page, zeroed: a third of
-//! the training time, measured. Told to keep a few of them, it does not.
+//! the training time, measured. Told to keep a few of them (a cross-fit trains three networks side by
+//! side), it does not.
 
 /// Keeps up to 128 MB of freed memory in the process. Does something the first time it is called,
 /// and only where the allocator is glibc's.

@@ -75,6 +75,7 @@ pub(super) fn forward(sizes: Sizes, input: &[f32], weight: &[f32], bias: &[f32])
 /// Gradients by input, weight and bias, from that by the output, `grad`.
 pub(super) fn gradients(sizes: Sizes, input: &[f32], weight: &[f32], grad: &[f32]) -> Gradients {
     let Sizes { width, outputs } = sizes;
+    assert!(weight.len() == width * outputs && input.len() * outputs == grad.len() * width);
     let blocks = outputs.div_ceil(COLUMNS);
     let mut turned = vec![0.0; weight.len()];
     for (place, value) in weight.iter().enumerate() {

@@ -6,7 +6,7 @@ pub(super) const LANES: usize = 16;
 /// Sixteen `f32` and the arithmetic of an LSTM: one AVX-512 register, two AVX registers, or an
 /// array that the compiler places as it can.
 ///
-/// # Safety
+/// # Safety of every method
 /// An implementation may use instructions that not every processor has. Its methods may be called
 /// only where the caller has made sure of them; all are inlined into such a caller.
 pub(super) trait Vector: Copy {
@@ -204,17 +204,6 @@ mod x86 {
     #[derive(Clone, Copy)]
     pub(in super::super) struct Avx(__m256, __m256);
 
-    impl Avx {
-        #[inline(always)]
-        fn with(self, other: Self, each: impl Fn(__m256, __m256) -> __m256) -> Self {
-            Self(each(self.0, other.0), each(self.1, other.1))
-        }
-        #[inline(always)]
-        fn map(self, each: impl Fn(__m256) -> __m256) -> Self {
-            Self(each(self.0), each(self.1))
-        }
-    }
-
     impl Vector for Avx {
         #[inline(always)]
         unsafe fn load(values: &[f32; LANES]) -> Self {
@@ -235,15 +224,15 @@ mod x86 {
         }
         #[inline(always)]
         unsafe fn add(self, other: Self) -> Self {
-            self.with(other, |a, b| unsafe { _mm256_add_ps(a, b) })
+            unsafe { Self(_mm256_add_ps(self.0, other.0), _mm256_add_ps(self.1, other.1)) }
         }
         #[inline(always)]
         unsafe fn sub(self, other: Self) -> Self {
-            self.with(other, |a, b| unsafe { _mm256_sub_ps(a, b) })
+            unsafe { Self(_mm256_sub_ps(self.0, other.0), _mm256_sub_ps(self.1, other.1)) }
         }
         #[inline(always)]
         unsafe fn mul(self, other: Self) -> Self {
-            self.with(other, |a, b| unsafe { _mm256_mul_ps(a, b) })
+            unsafe { Self(_mm256_mul_ps(self.0, other.0), _mm256_mul_ps(self.1, other.1)) }
         }
         #[inline(always)]
         unsafe fn mul_add(self, factor: Self, term: Self) -> Self {
@@ -263,38 +252,60 @@ mod x86 {
                 )
             }
         }
-        /// Both instructions give their second argument where one is NaN.
         #[inline(always)]
         unsafe fn clamp(self, low: f32, high: f32) -> Self {
-            self.map(|value| unsafe {
-                let raised = _mm256_max_ps(_mm256_set1_ps(low), value);
-                _mm256_min_ps(_mm256_set1_ps(high), raised)
-            })
+            unsafe { Self(half::clamp(self.0, low, high), half::clamp(self.1, low, high)) }
         }
         #[inline(always)]
         unsafe fn round(self) -> Self {
-            self.map(|value| unsafe { _mm256_round_ps::<{ _MM_FROUND_TO_NEAREST_INT }>(value) })
+            const NEAREST: i32 = _MM_FROUND_TO_NEAREST_INT;
+            unsafe { Self(_mm256_round_ps::<NEAREST>(self.0), _mm256_round_ps::<NEAREST>(self.1)) }
         }
-        /// Adds to the exponent's bits.
         #[inline(always)]
         unsafe fn scale(self, power: Self) -> Self {
-            self.with(power, |value, power| unsafe {
-                let power = _mm256_slli_epi32::<23>(_mm256_cvtps_epi32(power));
-                _mm256_castsi256_ps(_mm256_add_epi32(_mm256_castps_si256(value), power))
-            })
+            unsafe { Self(half::scale(self.0, power.0), half::scale(self.1, power.1)) }
         }
         #[inline(always)]
         unsafe fn reciprocal(self) -> Self {
-            self.map(|value| unsafe { _mm256_div_ps(_mm256_set1_ps(1.0), value) })
+            unsafe {
+                let one = _mm256_set1_ps(1.0);
+                Self(_mm256_div_ps(one, self.0), _mm256_div_ps(one, self.1))
+            }
         }
         #[inline(always)]
         unsafe fn zero_below(self, least: f32) -> Self {
-            self.map(|value| unsafe {
+            unsafe { Self(half::zero_below(self.0, least), half::zero_below(self.1, least)) }
+        }
+    }
+
+    /// What takes more than one instruction, for one of the two registers of [`Avx`].
+    mod half {
+        use std::arch::x86_64::*;
+
+        /// Both instructions give their second argument where one is NaN.
+        #[inline(always)]
+        pub(super) unsafe fn clamp(value: __m256, low: f32, high: f32) -> __m256 {
+            unsafe {
+                let raised = _mm256_max_ps(_mm256_set1_ps(low), value);
+                _mm256_min_ps(_mm256_set1_ps(high), raised)
+            }
+        }
+        /// Adds to the exponent's bits.
+        #[inline(always)]
+        pub(super) unsafe fn scale(value: __m256, power: __m256) -> __m256 {
+            unsafe {
+                let power = _mm256_slli_epi32::<23>(_mm256_cvtps_epi32(power));
+                _mm256_castsi256_ps(_mm256_add_epi32(_mm256_castps_si256(value), power))
+            }
+        }
+        #[inline(always)]
+        pub(super) unsafe fn zero_below(value: __m256, least: f32) -> __m256 {
+            unsafe {
                 let magnitude = _mm256_andnot_ps(_mm256_set1_ps(-0.0), value);
                 // Not "at least": NaN stays NaN.
                 let kept = _mm256_cmp_ps::<_CMP_NLT_UQ>(magnitude, _mm256_set1_ps(least));
                 _mm256_and_ps(kept, value)
-            })
+            }
         }
     }
 }
