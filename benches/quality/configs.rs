@@ -69,3 +69,22 @@ window_steps = 12
 hidden = 16
 encoding = 8
 "#;
+
+/// Of the hourly panels, which have no [`Kind`].
+pub const HOURLY: &str = r#"
+name = "quality"
+[source]
+path = "read by the bench"
+[split]
+plan = "split"
+[ensemble]
+members = ["seasonal_profile", "lstm_autoencoder"]
+[decision]
+level = 0.997
+[lstm_autoencoder]
+window_steps = 168
+hidden = 32
+encoding = 16
+epochs = 8
+max_windows_per_epoch = 1024
+"#;

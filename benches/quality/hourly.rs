@@ -25,7 +25,7 @@ use ndarray::{Array2, Array3, s};
 use rayon::prelude::*;
 
 use crate::{
-    baselines,
+    baselines, configs,
     measure::threshold,
     score::{SetResult, Tallies, config},
     sets::{self, Series, Set, TRAIN_SHARE},
@@ -50,24 +50,6 @@ const PANELS: [(&str, &[(&str, MetricKind)]); 2] = [
     ),
     ("bike_sharing_hourly", &[("casual", MetricKind::Count), ("registered", MetricKind::Count)]),
 ];
-
-const CONFIG: &str = r#"
-name = "quality"
-[source]
-path = "read by the bench"
-[split]
-plan = "split"
-[ensemble]
-members = ["seasonal_profile", "lstm_autoencoder"]
-[decision]
-level = 0.997
-[lstm_autoencoder]
-window_steps = 168
-hidden = 32
-encoding = 16
-epochs = 8
-max_windows_per_epoch = 1024
-"#;
 
 /// A count below this shows no drop, and its multiples say little.
 const SPARSE_LEVEL: f64 = 1.0;
@@ -151,7 +133,7 @@ fn run_panel(
     plan: &Plan<'_>,
 ) -> Result<HourlyResult, String> {
     let since = Instant::now();
-    let mut config = config(CONFIG, plan.without, plan.overrides)?;
+    let mut config = config(configs::HOURLY, plan.without, plan.overrides)?;
     let panel = panel_of(set, metrics)?;
     let train_hours = (TRAIN_SHARE * panel.n_times() as f64) as usize;
     config.split.train_share = train_hours as f64 / panel.n_times() as f64;
@@ -270,15 +252,7 @@ impl InjectedPanel {
         for injection in &injections {
             truth.slice_mut(s![injection.series, injection.steps.clone()]).fill(true);
         }
-        let panel = Panel::new(
-            panel.level().clone(),
-            panel.calendar().clone(),
-            panel.metrics().to_vec(),
-            panel.keys().to_vec(),
-            (0..panel.n_series()).map(|s| panel.span(s)).collect(),
-            values,
-        )
-        .map_err(|error| error.to_string())?;
+        let panel = panel.with_values(values).map_err(|error| error.to_string())?;
         Ok(Self { panel, injections, truth, train_hours })
     }
 

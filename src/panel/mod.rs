@@ -110,6 +110,21 @@ impl Panel {
         Ok(Self { level, calendar, metrics, keys, spans, values, index })
     }
 
+    /// The same series, steps and metrics with other values.
+    ///
+    /// # Errors
+    /// When `values` has another shape.
+    pub fn with_values(&self, values: Array3<f64>) -> Result<Self, BuildError> {
+        Self::new(
+            self.level.clone(),
+            self.calendar.clone(),
+            self.metrics.clone(),
+            self.keys.clone(),
+            self.spans.clone(),
+            values,
+        )
+    }
+
     pub fn level(&self) -> &Level {
         &self.level
     }

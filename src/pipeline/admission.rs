@@ -67,7 +67,7 @@ pub fn test(
         for (s, &t) in shown.cells.iter().enumerate() {
             usual.set(&mut values, s, t, factor);
         }
-        let panel = like(&shown.panel, values)?;
+        let panel = shown.panel.with_values(values)?;
         // Known events stay out of it: they are kept from no score, only from verdicts.
         let scored = score_level_with(build, config, panel, &[], state, context)?;
         Ok(medians(&scored, &shown.cells))
@@ -136,19 +136,6 @@ fn subset(panel: &Panel, series: &[usize]) -> Result<Panel, PipelineError> {
         series.iter().map(|&s| panel.keys()[s].clone()).collect(),
         series.iter().map(|&s| panel.span(s)).collect(),
         panel.values().select(ndarray::Axis(0), series),
-    )?)
-}
-
-fn like(panel: &Panel, values: ndarray::Array3<f64>) -> Result<Panel, PipelineError> {
-    let all: Vec<usize> = (0..panel.n_series()).collect();
-    let spans = all.iter().map(|&s| panel.span(s)).collect();
-    Ok(Panel::new(
-        panel.level().clone(),
-        panel.calendar().clone(),
-        panel.metrics().to_vec(),
-        panel.keys().to_vec(),
-        spans,
-        values,
     )?)
 }
 

@@ -12,7 +12,7 @@ mod write;
 
 pub use summary::{InjectLevel, InjectSummary, SmallestSummary};
 
-use ndarray::{Array2, Array3};
+use ndarray::Array2;
 
 use super::{
     Job, PipelineError,
@@ -25,7 +25,7 @@ use crate::{
     config::Config,
     detectors::{DetectorName, FitContext},
     evaluation::inject::{Flags, InjectParams, Injection, Tally, Treatment, Usual, plan},
-    panel::{BuildError, MetricKind, Panel},
+    panel::{MetricKind, Panel},
 };
 use smallest::{SeriesReach, reach};
 
@@ -198,7 +198,7 @@ fn run_repeat(
     for (number, test) in (0_u64..).zip(tests.iter()) {
         let stream = repeat * LEVELS_APART + number;
         let injections = plan(test.free.view(), &test.treatments, shares, seed, stream);
-        panels.push(with_values(&test.base.panel, test.usual.inject(&injections, seed, stream))?);
+        panels.push(test.base.panel.with_values(test.usual.inject(&injections, seed, stream))?);
         planned.push(injections);
     }
     let runs = fit(config, panels, loaded, context)?;
@@ -206,18 +206,6 @@ fn run_repeat(
         test.count(run, injections);
     }
     Ok(())
-}
-
-/// The panel with other values.
-fn with_values(panel: &Panel, values: Array3<f64>) -> Result<Panel, BuildError> {
-    Panel::new(
-        panel.level().clone(),
-        panel.calendar().clone(),
-        panel.metrics().to_vec(),
-        panel.keys().to_vec(),
-        (0..panel.n_series()).map(|s| panel.span(s)).collect(),
-        values,
-    )
 }
 
 /// The metrics that an injection changes: those that are `asked` for, or all but ratios and what

@@ -2,7 +2,7 @@
 
 use ndarray::Array2;
 
-use super::{LevelTest, with_values};
+use super::LevelTest;
 use crate::{
     checkpoint::LevelState,
     config::Config,
@@ -160,7 +160,7 @@ impl Search<'_> {
             if tried.is_empty() {
                 return Ok(searches.iter().map(Bisection::found).collect());
             }
-            let panel = with_values(&base.panel, values)?;
+            let panel = base.panel.with_values(values)?;
             let scored = level::score_level(
                 self.config,
                 panel,
