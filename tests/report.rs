@@ -362,7 +362,7 @@ fn anomalies_are_coloured_by_severity_and_text_stays_text() {
 #[test]
 fn the_autoencoders_error_and_threshold_share_the_charts_time_axis() {
     let (_, svg) = draw(hourly_chart());
-    for text in ["Reconstruction error", "threshold 0.42", "input and reconstruction", "UTC"] {
+    for text in ["Reconstruction error", "threshold 0.42", "input and expectation", "UTC"] {
         assert!(svg.contains(text), "{text}");
     }
     assert!(svg.contains("training ends"));

@@ -376,7 +376,7 @@ fn facts(summary: &RunSummary) -> Vec<(String, String)> {
 }
 
 fn training(level: &LevelRun) -> Option<TrainingCurve> {
-    let curve = quality::curve(level)?;
+    let curve = quality::lstm(level)?.curve();
     Some(TrainingCurve {
         title: format!("LSTM autoencoder, level {}", level.panel.level().name),
         train_loss: curve.epochs.iter().map(|(train, _)| *train).collect(),

@@ -12,10 +12,7 @@ use super::{
     summary::{CalibrationRow, FallbackNote, LevelSummary, SeriesEvent, TrainingSummary},
 };
 use crate::{
-    detectors::{
-        DetectorName, SeriesNote,
-        lstm_autoencoder::{FittedLstm, TrainingCurve},
-    },
+    detectors::{DetectorName, SeriesNote, lstm_autoencoder::FittedLstm},
     ensemble::{AnomalyType, Severity},
     evaluation::{
         EvaluationInput, Event, buffer_steps, calibration_curve, calibration_figures, evaluate,
@@ -99,14 +96,14 @@ fn notes(level: &LevelRun) -> Vec<SeriesEvent> {
     level.members.iter().flat_map(of_member).collect()
 }
 
-/// How the level's LSTM learnt, if it has one.
-pub fn curve(level: &LevelRun) -> Option<&TrainingCurve> {
+/// The level's LSTM, if it has one.
+pub fn lstm(level: &LevelRun) -> Option<&FittedLstm> {
     let member = level.members.iter().find(|m| m.name == DetectorName::LstmAutoencoder)?;
-    Some(member.fitted.as_any().downcast_ref::<FittedLstm>()?.curve())
+    member.fitted.as_any().downcast_ref::<FittedLstm>()
 }
 
 fn training(level: &LevelRun) -> Option<TrainingSummary> {
-    let curve = curve(level)?;
+    let curve = lstm(level)?.curve();
     let (_, best) = curve.epochs.get(curve.best_epoch)?;
     Some(TrainingSummary {
         epochs: curve.epochs.len(),

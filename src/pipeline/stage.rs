@@ -245,10 +245,12 @@ impl<'a> Stage<'a> {
                 ));
             }
         }
-        warnings.extend(levels.iter().filter_map(|level| {
-            let reason = quality::curve(level)?.stopped.as_ref()?;
-            Some(format!("level {}: LSTM training stopped: {reason}", level.panel.level().name))
-        }));
+        for level in levels {
+            let stopped = quality::lstm(level).map(|lstm| lstm.stopped()).unwrap_or_default();
+            let name = &level.panel.level().name;
+            let text = |reason| format!("level {name}: LSTM training stopped, {reason}");
+            warnings.extend(stopped.into_iter().map(text));
+        }
         let mut timings = self.clock.laps.clone();
         for level in levels {
             timings.extend(

@@ -6,11 +6,7 @@
 //! self-overlapping polygons that come out with holes where a series is dense, and its glyphs
 //! sit on whole pixels without their side bearings.
 
-use std::{
-    fs::File,
-    io::{self, BufWriter},
-    path::Path,
-};
+use std::{fs, io, path::Path};
 
 use plotters::{
     prelude::{
@@ -133,21 +129,24 @@ pub fn to_png(picture: &dyn Picture, path: &Path) -> Result<(), ReportError> {
         picture.draw(&mut canvas).and_then(|()| canvas.finish()).map_err(|e| e.of(picture))?;
     }
     let pixels = average(&large, width as usize);
-    write_png(path, (width, height), &pixels)
+    encode_png((width, height), &pixels)
+        .and_then(|bytes| fs::write(path, bytes))
         .map_err(|source| ReportError::Write { path: path.to_path_buf(), source })
 }
 
-/// Writes `pixels`, three bytes each. Lines are compressed as they are: a chart is mostly runs of
+/// The file of `pixels`, three bytes each. Lines are compressed as they are: a chart is mostly runs of
 /// one colour, which the filters for photographs only break up.
-fn write_png(path: &Path, (width, height): (u32, u32), pixels: &[u8]) -> io::Result<()> {
-    let mut encoder = png::Encoder::new(BufWriter::new(File::create(path)?), width, height);
+fn encode_png((width, height): (u32, u32), pixels: &[u8]) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    let mut encoder = png::Encoder::new(&mut bytes, width, height);
     encoder.set_color(png::ColorType::Rgb);
     encoder.set_depth(png::BitDepth::Eight);
     encoder.set_filter(png::FilterType::NoFilter);
     encoder.set_compression(png::Compression::Default);
     let mut writer = encoder.write_header()?;
     writer.write_image_data(pixels)?;
-    Ok(writer.finish()?)
+    writer.finish()?;
+    Ok(bytes)
 }
 
 /// Averages squares of `OVERSAMPLING` pixels; `width` is that of the result.

@@ -208,7 +208,8 @@ pub struct Mark {
     pub direction: Direction,
 }
 
-/// What the autoencoder saw: its input, its reconstruction, and the error per step.
+/// What the LSTM saw: its input, what it expected (a reconstruction, or the forecast of the network
+/// that finds the step furthest out), and the error per step.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct ReconstructionPanel {
     /// What the two lines are measured in: `scaled log views`.

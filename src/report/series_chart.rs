@@ -214,12 +214,12 @@ impl<'a> SeriesPicture<'a> {
             pane.ground(canvas)?;
         }
         let caption = match panel.unit.as_str() {
-            "" => "LSTM autoencoder: input and reconstruction".to_string(),
-            unit => format!("LSTM autoencoder: input and reconstruction, {unit}"),
+            "" => "LSTM autoencoder: input and expectation".to_string(),
+            unit => format!("LSTM autoencoder: input and expectation, {unit}"),
         };
         let items = vec![
             (Sample::Line(OBSERVED), "input".to_string()),
-            (Sample::Line(RECONSTRUCTED), "reconstruction".to_string()),
+            (Sample::Line(RECONSTRUCTED), "expectation".to_string()),
         ];
         pane_caption(canvas, lines, &caption, items)?;
         lines.curve(canvas, &self.xs, &panel.observed, 1.25, OBSERVED)?;

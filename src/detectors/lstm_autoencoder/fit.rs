@@ -8,7 +8,7 @@ use rayon::prelude::*;
 use super::{
     NAME,
     errors::Judged,
-    params::LstmParams,
+    params::{LstmParams, Objective},
     state,
     train::TrainingCurve,
     view::{FittedView, Look, View},
@@ -33,9 +33,23 @@ pub struct FittedLstm {
 }
 
 impl FittedLstm {
-    /// How the training of its (first) network went.
+    /// How the training of its first network went; with [`Objective::Both`], of the autoencoder.
     pub fn curve(&self) -> &TrainingCurve {
         &self.views[0].curve
+    }
+
+    /// Which of its networks ended their training before its time, and why.
+    pub fn stopped(&self) -> Vec<String> {
+        let networks = self.params.views();
+        let reason = |(params, view): (&LstmParams, &FittedView)| {
+            let reason = view.curve.stopped.as_ref()?;
+            let name = match params.objective {
+                Objective::Forecast => "the forecaster",
+                Objective::Reconstruction | Objective::Both => "the autoencoder",
+            };
+            Some(format!("{name}: {reason}"))
+        };
+        networks.iter().zip(&self.views).filter_map(reason).collect()
     }
 
     /// The parameters that it was built with.

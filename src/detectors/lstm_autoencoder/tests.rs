@@ -262,6 +262,16 @@ fn training_lowers_the_held_out_loss() {
 }
 
 #[test]
+fn every_network_that_stopped_early_says_why() {
+    let params = LstmParams { objective: Objective::Both, ..tiny() };
+    let (fitted, _) = split(params, &panel(values(2, 200)));
+    let mut fitted = fitted.as_any().downcast_ref::<FittedLstm>().unwrap().clone();
+    assert!(fitted.stopped().is_empty());
+    fitted.views[1].curve.stopped = Some("the loss became NaN".into());
+    assert_eq!(fitted.stopped(), ["the forecaster: the loss became NaN"]);
+}
+
+#[test]
 fn a_cancelled_fit_stops() {
     let panel = panel(values(2, 200));
     let context = FitContext::new(1);

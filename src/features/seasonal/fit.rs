@@ -432,7 +432,7 @@ impl MetricProfile {
                 if self.form == Form::Count {
                     for _ in 0..3 {
                         let events = mean.max(0.05) / unit;
-                        // From 30 on the exponential is lost beside the 1, and it is most of the work.
+                        // From 30 on the exponential is lost beside the 1: exp(-37) < 2^-53.
                         let short = if events < 30.0 { 1.0 - (-1.255 * events).exp() } else { 1.0 };
                         mean = square + 0.25 * short * (unit + alpha * mean);
                     }
