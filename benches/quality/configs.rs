@@ -1,6 +1,7 @@
 //! One config per kind of data: the members that the shipped config of that kind has, and others of
-//! weight 0, which are measured and not heard. Nothing is tuned on these sets. Where an LSTM setting
-//! differs from a shipped config it is for time: few epochs.
+//! weight 0, which are measured and not heard. Nothing is tuned per set or series; the sets that
+//! defaults were chosen on are named in `RESULTS.md`. Where an LSTM setting differs from a shipped config
+//! it is for time: few epochs.
 
 use crate::sets::Kind;
 
